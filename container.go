@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package davit
+
+import (
+	"io"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Status is the state of a container, in the words of the Docker API.
+type Status string
+
+// The states of a container.
+const (
+	StatusCreated    Status = "created"
+	StatusRunning    Status = "running"
+	StatusPaused     Status = "paused"
+	StatusRestarting Status = "restarting"
+	StatusRemoving   Status = "removing"
+	StatusExited     Status = "exited"
+	StatusDead       Status = "dead"
+)
+
+// Container is the record of a container: what should be (Config,
+// HostConfig) and what was last known to be (State). The service owns it;
+// what it hands out is a copy.
+type Container struct {
+	ID         string // 64 hexadecimal digits
+	Name       string // without the leading slash of the Docker API
+	Created    time.Time
+	ImageID    digest.Digest // digest of the image's config
+	ImageRef   string        // as the user wrote it
+	Path       string        // argv[0] after entrypoint and command were joined
+	Args       []string
+	Config     ContainerConfig
+	HostConfig HostConfig
+	Mounts     []Mount // resolved: volumes have their host path
+	Endpoints  []Endpoint
+	State      State
+	Restarts   int // by the restart policy, since the last start by a user
+}
+
+// Unit returns the name of the systemd unit that runs the container.
+func (c *Container) Unit() string { return "davit-" + c.Name + ".service" }
+
+// State is the life of a container's main process.
+type State struct {
+	Status       Status
+	Pid          int // in the host's pid namespace; 0 when it does not run
+	ExitCode     int
+	Error        string // why the last start failed
+	OOMKilled    bool
+	StartedAt    time.Time
+	FinishedAt   time.Time
+	StoppedByAPI bool // a user stopped it: no restart policy applies
+}
+
+// Running tells whether the container has a process: running, paused, or
+// between two runs of its restart policy.
+func (s State) Running() bool {
+	return s.Status == StatusRunning || s.Status == StatusPaused || s.Status == StatusRestarting
+}
+
+// ContainerConfig is the portable part of a container's configuration; an
+// image's config has the same shape (OCI image-spec config.md).
+type ContainerConfig struct {
+	Hostname     string              `json:",omitempty"`
+	Domainname   string              `json:",omitempty"`
+	User         string              `json:",omitempty"`
+	AttachStdin  bool                `json:",omitempty"`
+	AttachStdout bool                `json:",omitempty"`
+	AttachStderr bool                `json:",omitempty"`
+	ExposedPorts map[string]struct{} `json:",omitempty"` // "80/tcp"
+	Tty          bool                `json:",omitempty"`
+	OpenStdin    bool                `json:",omitempty"`
+	StdinOnce    bool                `json:",omitempty"`
+	Env          []string            `json:",omitempty"` // KEY=value
+	Cmd          []string            `json:",omitempty"`
+	Entrypoint   []string            `json:",omitempty"`
+	Image        string              `json:",omitempty"`
+	Volumes      map[string]struct{} `json:",omitempty"`
+	WorkingDir   string              `json:",omitempty"`
+	Labels       map[string]string   `json:",omitempty"`
+	StopSignal   string              `json:",omitempty"`
+	StopTimeout  *int                `json:",omitempty"` // seconds
+	Shell        []string            `json:",omitempty"`
+	OnBuild      []string            `json:",omitempty"`
+	Healthcheck  *Healthcheck        `json:",omitempty"`
+}
+
+// Healthcheck is carried from the image's config; running it is the
+// monitor's business.
+type Healthcheck struct {
+	Test          []string      `json:",omitempty"`
+	Interval      time.Duration `json:",omitempty"` // nanoseconds in JSON, as Docker has it
+	Timeout       time.Duration `json:",omitempty"`
+	StartPeriod   time.Duration `json:",omitempty"`
+	StartInterval time.Duration `json:",omitempty"`
+	Retries       int           `json:",omitempty"`
+}
+
+// HostConfig is the part of a container's configuration that depends on the
+// host. Only what the engine honours is here: the REST door refuses the rest
+// by name.
+type HostConfig struct {
+	Binds           []string                 `json:",omitempty"` // as given: source:target[:options]
+	Mounts          []MountRequest           `json:",omitempty"`
+	Tmpfs           map[string]string        `json:",omitempty"` // target -> mount options
+	NetworkMode     string                   `json:",omitempty"` // "bridge", "none", "host"
+	PortBindings    map[string][]PortBinding `json:",omitempty"` // key "80/tcp"
+	PublishAllPorts bool                     `json:",omitempty"`
+	RestartPolicy   RestartPolicy
+	AutoRemove      bool              `json:",omitempty"`
+	Privileged      bool              `json:",omitempty"`
+	ReadonlyRootfs  bool              `json:",omitempty"`
+	CapAdd          []string          `json:",omitempty"` // without CAP_, or ALL
+	CapDrop         []string          `json:",omitempty"`
+	SecurityOpt     []string          `json:",omitempty"` // seccomp=…, no-new-privileges
+	DNS             []string          `json:",omitempty"`
+	DNSSearch       []string          `json:",omitempty"`
+	DNSOptions      []string          `json:",omitempty"`
+	ExtraHosts      []string          `json:",omitempty"` // name:address
+	GroupAdd        []string          `json:",omitempty"`
+	ShmSize         int64             `json:",omitempty"` // bytes; 0 is 64 MiB
+	Memory          int64             `json:",omitempty"` // bytes
+	MemorySwap      int64             `json:",omitempty"` // bytes, memory+swap; -1 unlimited
+	NanoCPUs        int64             `json:",omitempty"` // 1e9 is one CPU
+	CPUShares       int64             `json:",omitempty"`
+	CPUPeriod       int64             `json:",omitempty"` // microseconds
+	CPUQuota        int64             `json:",omitempty"` // microseconds
+	CpusetCpus      string            `json:",omitempty"`
+	PidsLimit       int64             `json:",omitempty"` // 0 or less: unlimited
+	OomScoreAdj     int               `json:",omitempty"`
+	Ulimits         []Ulimit          `json:",omitempty"`
+	Sysctls         map[string]string `json:",omitempty"`
+	Init            bool              `json:",omitempty"`
+	ConsoleSize     [2]uint           `json:",omitempty"` // rows, columns
+	LogConfig       LogConfig
+	Annotations     map[string]string `json:",omitempty"`
+}
+
+// Ulimit is one resource limit (setrlimit(2)); Name without RLIMIT_, lower case.
+type Ulimit struct {
+	Name       string
+	Soft, Hard int64 // -1 is unlimited
+}
+
+// LogConfig names the log driver of a container: "json-file" or "none".
+type LogConfig struct {
+	Type   string            `json:",omitempty"`
+	Config map[string]string `json:",omitempty"` // max-size, max-file
+}
+
+// RestartPolicy says when the monitor starts a container again after it exits.
+type RestartPolicy struct {
+	Name              string `json:",omitempty"` // "", no, always, unless-stopped, on-failure
+	MaximumRetryCount int    `json:",omitempty"` // on-failure only; 0 is unlimited
+}
+
+// PortBinding asks for a port of the host. HostIP "" is every address, HostPort
+// "" or "0" a free port of the kernel's ephemeral range, "8000-8010" the first
+// free one of a range.
+type PortBinding struct {
+	HostIP   string
+	HostPort string
+}
+
+// MountRequest is one --mount.
+type MountRequest struct {
+	Type         string // bind, volume, tmpfs
+	Source       string `json:",omitempty"`
+	Target       string
+	ReadOnly     bool              `json:",omitempty"`
+	Propagation  string            `json:",omitempty"`
+	NoCopy       bool              `json:",omitempty"`
+	TmpfsSize    int64             `json:",omitempty"` // bytes
+	TmpfsMode    uint32            `json:",omitempty"`
+	VolumeLabels map[string]string `json:",omitempty"`
+}
+
+// Mount is a mount of a container, resolved.
+type Mount struct {
+	Type        string // bind, volume, tmpfs
+	Name        string // of the volume
+	Source      string // path on the host; "" for tmpfs
+	Target      string // path in the container
+	ReadWrite   bool
+	Propagation string // rprivate, rslave, …
+	Options     string // tmpfs: mount(8) options
+	Driver      string // of the volume
+	CopyUp      bool   // a new volume takes the image's content at Target
+}
+
+// Rootfs is a container's root file system, to be mounted with overlayfs by
+// the monitor in its own mount namespace.
+type Rootfs struct {
+	Lower  []string // absolute directories, topmost first
+	Upper  string
+	Work   string
+	Target string // where to mount it; an empty directory
+}
+
+// File is a generated file that is mounted into a container
+// (/etc/hosts, /etc/hostname, /etc/resolv.conf).
+type File struct {
+	Target  string
+	Content []byte
+}
+
+// Launch is what the runtime needs to create a container's process, beside
+// the record itself.
+type Launch struct {
+	Container *Container
+	Rootfs    Rootfs
+	Files     []File
+	Dir       string // the container's own directory under the data root; exists
+	LogPath   string // json-file log; "" for none
+	Hostname  string
+	OwnNetns  bool // false: the host's network namespace
+}
+
+// Exit is how a container's or exec's process ended.
+type Exit struct {
+	Code      int // 128+n after signal n
+	OOMKilled bool
+	At        time.Time
+	Error     string `json:",omitempty"`
+}
+
+// Streams are a caller's ends of a container's or an exec's stdio. A nil one
+// is not attached. With a terminal, Stdout carries everything and Stderr is
+// nil. Stdin at EOF closes the container's stdin when it was opened once.
+type Streams struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+}
+
+// ContainerInfo is a record together with what follows from it.
+type ContainerInfo struct {
+	Container
+	Image      *Image // nil when the image is gone
+	LogPath    string
+	Dir        string
+	UpperDir   string
+	LowerDirs  []string
+	ExecIDs    []string
+	Unit       string // "" with the direct launcher
+	SizeRw     int64  // bytes; -1 unless asked for
+	SizeRootFs int64
+}
+
+// Exec is the record of an exec session. It lives as long as the daemon.
+type Exec struct {
+	ID                                      string
+	ContainerID                             string
+	Cmd                                     []string
+	Env                                     []string
+	User                                    string
+	WorkingDir                              string
+	Tty                                     bool
+	Privileged                              bool
+	AttachStdin, AttachStdout, AttachStderr bool
+	DetachKeys                              string
+	ConsoleSize                             [2]uint
+	Running                                 bool
+	Started                                 bool
+	Pid                                     int
+	Exit                                    *Exit
+}
+
+// ProcessTable is what ps prints: titles and one row of cells a process.
+type ProcessTable struct {
+	Titles    []string
+	Processes [][]string
+}
+
+// FileStat describes a path of a container (Docker's
+// X-Docker-Container-Path-Stat).
+type FileStat struct {
+	Name       string
+	Size       int64
+	Mode       uint32 // io/fs.FileMode
+	Mtime      time.Time
+	LinkTarget string
+}
+
+// Endpoint is a container's attachment to a network.
+type Endpoint struct {
+	NetworkID   string
+	NetworkName string
+	ContainerID string
+	EndpointID  string
+	Aliases     []string     `json:",omitempty"`
+	MAC         string       `json:",omitempty"`
+	Address     netip.Prefix // the container's address with the network's length
+	Gateway     netip.Addr
+	HostLink    string // the host's end of the veth pair
+	Ports       []PortMapping
+}
+
+// PortMapping is a published port, as it is.
+type PortMapping struct {
+	Proto         string     // tcp, udp
+	HostIP        netip.Addr // 0.0.0.0 is every address
+	HostPort      uint16
+	ContainerPort uint16
+}
+
+// ShortID returns the 12 digits that Docker shows of a 64-digit id.
+func ShortID(id string) string {
+	id = strings.TrimPrefix(id, "sha256:")
+	if len(id) > 12 {
+		return id[:12]
+	}
+	return id
+}

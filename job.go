@@ -1,0 +1,449 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package davit
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Returns is embedded in a request to tie it to the type of its result, so
+// that submitting one and waiting for it needs no type assertion.
+type Returns[R any] struct{}
+
+// ResultOf is never called for its value.
+func (Returns[R]) ResultOf() (r R) { return r }
+
+// Nothing is the result of a job that has none.
+type Nothing struct{}
+
+// A request is named for what it does; JobType is its name in the table of
+// jobs. Names of Docker 1.2 are kept where the job still exists. Containers,
+// images, networks and volumes are named as users do: by id, unambiguous
+// prefix of the id, or name.
+type (
+	// Version asks for the versions of the engine and its parts.
+	Version struct{ Returns[VersionInfo] }
+	// Info asks for the engine's configuration and counts.
+	Info struct{ Returns[EngineInfo] }
+	// Commands lists the table of jobs.
+	Commands struct{ Returns[[]string] }
+	// Noop does nothing; the watchdog's self-check sends it through the queue.
+	Noop struct{ Returns[Nothing] }
+
+	// Events follows events until ctx ends, Until has passed, or Emit fails.
+	Events struct {
+		Returns[Nothing]
+		Since, Until time.Time
+		Filters      map[string][]string
+		Emit         func(Event) error `json:"-"`
+	}
+
+	// Create makes the record of a container.
+	Create struct {
+		Returns[Created]
+		Name       string // "" generates one
+		Platform   Platform
+		Config     ContainerConfig
+		HostConfig HostConfig
+		Aliases    []string
+	}
+	// Start starts a container that does not run.
+	Start struct {
+		Returns[Nothing]
+		Container string
+	}
+	// Stop sends the stop signal, waits Timeout, then kills.
+	Stop struct {
+		Returns[Nothing]
+		Container string
+		Signal    string
+		Timeout   *time.Duration // nil: the container's own, else 10 s; negative: for ever
+	}
+	// Restart stops a container, if it runs, and starts it.
+	Restart struct {
+		Returns[Nothing]
+		Container string
+		Signal    string
+		Timeout   *time.Duration
+	}
+	// Kill sends one signal to the main process.
+	Kill struct {
+		Returns[Nothing]
+		Container string
+		Signal    string // "" is KILL; with or without SIG, or a number
+	}
+	// Delete removes a container.
+	Delete struct {
+		Returns[Nothing]
+		Container string
+		Force     bool // kill it first
+		Volumes   bool // and its anonymous volumes
+	}
+	// Rename gives a container another name.
+	Rename struct {
+		Returns[Nothing]
+		Container, Name string
+	}
+	// Resize sets the size of a container's terminal.
+	Resize struct {
+		Returns[Nothing]
+		Container     string
+		Rows, Columns uint
+	}
+	// Wait follows a container until it meets Condition.
+	Wait struct {
+		Returns[Exit]
+		Container string
+		Condition string // not-running, next-exit, removed
+		// Ready is called once the wait has begun, so that a caller may then
+		// start the container without losing its exit.
+		Ready func() `json:"-"`
+	}
+	// Attach follows a container's streams until they end or ctx does. Open
+	// is called once, when the attachment is certain, and gives the caller's
+	// ends.
+	Attach struct {
+		Returns[Nothing]
+		Container             string
+		Stdin, Stdout, Stderr bool
+		Stream                bool                            // false: only the log
+		Logs                  bool                            // replay the log first
+		DetachKeys            string                          // "" is ctrl-p,ctrl-q
+		Open                  func(tty bool) (Streams, error) `json:"-"`
+	}
+	// Logs follows a container's log. Open as in [Attach].
+	Logs struct {
+		Returns[Nothing]
+		Container      string
+		Stdout, Stderr bool
+		Follow         bool
+		Timestamps     bool
+		Since, Until   time.Time
+		Tail           int                             // lines; -1 is all
+		Open           func(tty bool) (Streams, error) `json:"-"`
+	}
+	// Containers lists containers, newest first.
+	Containers struct {
+		Returns[[]ContainerInfo]
+		All     bool
+		Limit   int
+		Size    bool
+		Filters map[string][]string
+	}
+	// ContainerInspect gives all that is known of a container.
+	ContainerInspect struct {
+		Returns[ContainerInfo]
+		Container string
+		Size      bool
+	}
+	// Top lists a container's processes by the host's ps.
+	Top struct {
+		Returns[ProcessTable]
+		Container string
+		Args      []string
+	}
+	// ContainerStatPath describes a path of a container.
+	ContainerStatPath struct {
+		Returns[FileStat]
+		Container, Path string
+	}
+	// ContainerCopy writes a tar of Path of a container to the writer that
+	// Open gives, once the path is known to exist.
+	ContainerCopy struct {
+		Returns[Nothing]
+		Container, Path string
+		Open            func(FileStat) (io.Writer, error) `json:"-"`
+	}
+	// ContainerExtract unpacks a tar in the directory Path of a container.
+	ContainerExtract struct {
+		Returns[Nothing]
+		Container, Path      string
+		NoOverwriteDirNonDir bool
+		CopyUIDGID           bool
+		Source               io.Reader `json:"-"`
+	}
+
+	// ExecCreate makes an exec session; its result is the session's id.
+	ExecCreate struct {
+		Returns[string]
+		Exec Exec // ContainerID names the container
+	}
+	// ExecStart starts an exec session and, unless Detach, follows its
+	// streams until it ends. Open as in [Attach].
+	ExecStart struct {
+		Returns[Nothing]
+		ID          string
+		Detach      bool
+		Tty         bool
+		ConsoleSize [2]uint
+		Open        func(tty bool) (Streams, error) `json:"-"`
+	}
+	// ExecResize sets the size of an exec session's terminal.
+	ExecResize struct {
+		Returns[Nothing]
+		ID            string
+		Rows, Columns uint
+	}
+	// ExecInspect gives an exec session's record.
+	ExecInspect struct {
+		Returns[Exec]
+		ID string
+	}
+
+	// Images lists images.
+	Images struct {
+		Returns[[]ImageSummary]
+		All     bool
+		Filters map[string][]string
+	}
+	// ImageInspect gives all that is known of an image.
+	ImageInspect struct {
+		Returns[Image]
+		Image string
+	}
+	// History gives the steps of an image's making, newest first.
+	History struct {
+		Returns[[]HistoryEntry]
+		Image string
+	}
+	// Pull fetches an image from its registry.
+	Pull struct {
+		Returns[Image]
+		Reference string
+		Platform  Platform
+		Auth      *RegistryAuth `json:"-"`
+	}
+	// Import makes an image of a root file system's tar (plain, gzip, zstd).
+	Import struct {
+		Returns[Image]
+		Source    io.Reader `json:"-"`
+		Reference string
+		Message   string
+		Platform  Platform
+		Changes   []string // Dockerfile instructions
+	}
+	// Load makes images of a docker-archive or an OCI layout.
+	Load struct {
+		Returns[[]Image]
+		Source io.Reader `json:"-"`
+		Quiet  bool
+	}
+	// Tag gives an image another name.
+	Tag struct {
+		Returns[Nothing]
+		Image, Reference string
+	}
+	// ImageDelete removes names of an image and, with the last, the image.
+	ImageDelete struct {
+		Returns[[]ImageDeletion]
+		Image   string
+		Force   bool
+		NoPrune bool
+	}
+
+	// Networks lists networks.
+	Networks struct {
+		Returns[[]NetworkInfo]
+		Filters map[string][]string
+	}
+	// NetworkInspect gives a network and its endpoints.
+	NetworkInspect struct {
+		Returns[NetworkInfo]
+		Network string
+	}
+
+	// VolumeCreate makes a volume, or returns the one of that name.
+	VolumeCreate struct {
+		Returns[Volume]
+		Name    string // "" generates one
+		Driver  string // "" is local
+		Labels  map[string]string
+		Options map[string]string
+	}
+	// Volumes lists volumes.
+	Volumes struct {
+		Returns[[]Volume]
+		Filters map[string][]string
+	}
+	// VolumeInspect gives a volume.
+	VolumeInspect struct {
+		Returns[Volume]
+		Volume string
+	}
+	// VolumeDelete removes a volume that no container uses.
+	VolumeDelete struct {
+		Returns[Nothing]
+		Volume string
+		Force  bool
+	}
+)
+
+// Jobs that the daemon gives itself.
+type (
+	// InitNetworkDriver makes the default network and its firewall rules.
+	InitNetworkDriver struct{ Returns[Nothing] }
+	// ServeAPI serves the listening sockets until the daemon shuts down.
+	ServeAPI struct{ Returns[Nothing] }
+	// ServeBus connects to the system bus and serves it until the daemon shuts
+	// down; without a bus it is skipped.
+	ServeBus struct{ Returns[Nothing] }
+	// Restore adopts the containers that a predecessor left and cleans up
+	// after it.
+	Restore struct{ Returns[Nothing] }
+	// AcceptConnections opens the gate behind which requests wait.
+	AcceptConnections struct{ Returns[Nothing] }
+	// AllocateInterface reserves an address for a container.
+	AllocateInterface struct {
+		Returns[Endpoint]
+		Container string
+	}
+	// ReleaseInterface gives back a container's addresses and ports.
+	ReleaseInterface struct {
+		Returns[Nothing]
+		Container string
+	}
+	// Exited records that a container's process has ended.
+	Exited struct {
+		Returns[Nothing]
+		Container string
+		Exit      Exit
+	}
+	// ReapplyNetworks programs links and firewall again from the records.
+	ReapplyNetworks struct{ Returns[Nothing] }
+	// Reload reads the configuration file again.
+	Reload struct{ Returns[Nothing] }
+)
+
+// JobType returns the request's name in the table of jobs.
+func (Version) JobType() string           { return "version" }
+func (Info) JobType() string              { return "info" }
+func (Commands) JobType() string          { return "commands" }
+func (Noop) JobType() string              { return "noop" }
+func (Events) JobType() string            { return "events" }
+func (Create) JobType() string            { return "create" }
+func (Start) JobType() string             { return "start" }
+func (Stop) JobType() string              { return "stop" }
+func (Restart) JobType() string           { return "restart" }
+func (Kill) JobType() string              { return "kill" }
+func (Delete) JobType() string            { return "delete" }
+func (Rename) JobType() string            { return "rename" }
+func (Resize) JobType() string            { return "resize" }
+func (Wait) JobType() string              { return "wait" }
+func (Attach) JobType() string            { return "attach" }
+func (Logs) JobType() string              { return "logs" }
+func (Containers) JobType() string        { return "containers" }
+func (ContainerInspect) JobType() string  { return "container_inspect" }
+func (Top) JobType() string               { return "top" }
+func (ContainerStatPath) JobType() string { return "container_stat_path" }
+func (ContainerCopy) JobType() string     { return "container_copy" }
+func (ContainerExtract) JobType() string  { return "container_extract" }
+func (ExecCreate) JobType() string        { return "exec_create" }
+func (ExecStart) JobType() string         { return "exec_start" }
+func (ExecResize) JobType() string        { return "exec_resize" }
+func (ExecInspect) JobType() string       { return "exec_inspect" }
+func (Images) JobType() string            { return "images" }
+func (ImageInspect) JobType() string      { return "image_inspect" }
+func (History) JobType() string           { return "history" }
+func (Pull) JobType() string              { return "pull" }
+func (Import) JobType() string            { return "import" }
+func (Load) JobType() string              { return "load" }
+func (Tag) JobType() string               { return "tag" }
+func (ImageDelete) JobType() string       { return "image_delete" }
+func (Networks) JobType() string          { return "networks" }
+func (NetworkInspect) JobType() string    { return "network_inspect" }
+func (VolumeCreate) JobType() string      { return "volume_create" }
+func (Volumes) JobType() string           { return "volumes" }
+func (VolumeInspect) JobType() string     { return "volume_inspect" }
+func (VolumeDelete) JobType() string      { return "volume_delete" }
+func (InitNetworkDriver) JobType() string { return "init_networkdriver" }
+func (ServeAPI) JobType() string          { return "serveapi" }
+func (ServeBus) JobType() string          { return "servebus" }
+func (Restore) JobType() string           { return "restore" }
+func (AcceptConnections) JobType() string { return "acceptconnections" }
+func (AllocateInterface) JobType() string { return "allocate_interface" }
+func (ReleaseInterface) JobType() string  { return "release_interface" }
+func (Exited) JobType() string            { return "exited" }
+func (ReapplyNetworks) JobType() string   { return "reapply_networks" }
+func (Reload) JobType() string            { return "reload" }
+
+// Created is the result of [Create].
+type Created struct {
+	ID       string
+	Warnings []string
+}
+
+// VersionInfo is the result of [Version].
+type VersionInfo struct {
+	Version, Commit, GoVersion, OS, Arch, KernelVersion string
+	APIVersion, MinAPIVersion                           string
+	Components                                          map[string]string // name -> version
+}
+
+// EngineInfo is the result of [Info].
+type EngineInfo struct {
+	ID                                        string
+	Name                                      string // host name
+	Containers, Running, Paused, Stopped      int
+	Images                                    int
+	StorageDriver, StorageStatus              string
+	CgroupVersion                             string // "1", "2"
+	CgroupDriver                              string // "systemd", "cgroupfs"
+	Launcher                                  string // "systemd", "direct"
+	FirewallBackend                           string // "iptables (nf_tables)", …
+	KernelVersion, OperatingSystem, OSVersion string
+	OSType, Architecture                      string
+	NCPU                                      int
+	MemTotal                                  int64
+	DataRoot                                  string
+	Labels                                    []string
+	InsecureRegistries                        []string
+	SecurityOptions                           []string
+	DefaultAddressPools                       []string
+	Goroutines, FDs                           int
+	EventsListeners                           int
+	Time                                      time.Time
+	Warnings                                  []string
+	Debug                                     bool
+	Seccomp                                   bool
+}
+
+// ImageSummary is one line of [Images].
+type ImageSummary struct {
+	ID         digest.Digest
+	Parent     digest.Digest
+	Tags       []string
+	Digests    []string
+	Created    time.Time
+	Size       int64
+	Labels     map[string]string
+	Containers int
+}
+
+// NetworkInfo is a network with its endpoints.
+type NetworkInfo struct {
+	Network
+	Endpoints []Endpoint
+	Names     map[string]string // container id -> name
+}
+
+// Reporter receives a driver's progress. It may be called from any goroutine
+// and does not block.
+type Reporter func(Progress)
+
+type reporterKey struct{}
+
+// WithReporter returns a context that carries r to drivers.
+func WithReporter(ctx context.Context, r Reporter) context.Context {
+	return context.WithValue(ctx, reporterKey{}, r)
+}
+
+// Report sends p to the context's reporter, if there is one.
+func Report(ctx context.Context, p Progress) {
+	if r, ok := ctx.Value(reporterKey{}).(Reporter); ok {
+		r(p)
+	}
+}

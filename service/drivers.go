@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package service decides: it holds the handlers of all jobs and the state
+// of the engine, and makes the host follow through its drivers. It declares
+// here what it needs of them.
+package service
+
+import (
+	"context"
+	"io"
+	"os"
+	"time"
+
+	"github.com/davit-engine/davit"
+	"github.com/opencontainers/go-digest"
+)
+
+// Runtime runs processes in containers. Each container has a monitor, a
+// process of its own that outlives the daemon.
+//
+// Create launches the monitor of l.Container and has it create the container:
+// afterwards its namespaces, root file system and cgroup exist and its first
+// process waits. When Create fails, nothing of the container is left and the
+// error says why in the words of runc (callers show them, and the docker CLI
+// makes its exit codes 126 and 127 of them); an error that is the command's
+// own fault has code StartFailed. Adopt connects to a monitor that a
+// predecessor launched: os.ErrNotExist when there is none and no record of an
+// exit either. Forget removes what the runtime still keeps of a container
+// whose monitor has gone; it is idempotent.
+type Runtime interface {
+	Create(ctx context.Context, l davit.Launch) (Process, error)
+	Adopt(ctx context.Context, c *davit.Container) (Process, error)
+	// Known lists the ids of which the runtime keeps anything: live monitors
+	// and unread exits.
+	Known() ([]string, error)
+	Forget(id string) error
+	// Top runs the host's ps with args over the container's processes.
+	Top(ctx context.Context, id string, args []string) (davit.ProcessTable, error)
+	// Name says how monitors are launched: "systemd" or "direct".
+	Name() string
+}
+
+// Process is a container's process, seen through its monitor's socket. All
+// methods may be called from any goroutine; they fail with os.ErrClosed (in
+// the chain) when the monitor has gone.
+type Process interface {
+	// Pid is of the container's current first process, in the host's namespace.
+	Pid() int
+	// Netns returns a new descriptor of the container's network namespace.
+	// The caller closes it.
+	Netns(ctx context.Context) (*os.File, error)
+	// Start lets the created container's first process execute its program.
+	// The monitor keeps duplicates of hold, the sockets that reserve published
+	// ports, for as long as it lives; the caller closes its own.
+	Start(ctx context.Context, hold []*os.File) error
+	// Signal sends a signal to the first process. stop says that a user wants
+	// the container to end: the restart policy no longer applies.
+	Signal(ctx context.Context, signal int, stop bool) error
+	Resize(ctx context.Context, rows, columns uint) error
+	// Attach copies between the container's streams and s until the
+	// container's output has ended, ctx is done, or a detach sequence (raw
+	// bytes; nil for none) is read from s.Stdin. It may be called before Start
+	// and then misses nothing.
+	Attach(ctx context.Context, s davit.Streams, detach []byte) error
+	// Exec runs a further process in the container.
+	Exec(ctx context.Context, x davit.Exec) (ExecProcess, error)
+	// Updates delivers every change of state, the current one first; it is
+	// closed after the final exit, or when the monitor is lost (the last
+	// update tells which). There is one receiver.
+	Updates() <-chan Update
+}
+
+// Update is a change of a container's state, as its monitor tells it.
+type Update struct {
+	Status    davit.Status // created, running, paused, restarting, exited, dead (monitor lost)
+	Pid       int
+	StartedAt time.Time
+	Exit      davit.Exit // valid for restarting, exited and dead
+	Restarts  int
+}
+
+// ExecProcess is the process of an exec session.
+type ExecProcess interface {
+	Pid() int
+	Resize(ctx context.Context, rows, columns uint) error
+	// Attach copies between the process's streams and s until its output has
+	// ended, ctx is done, or detach was read. Called at most once; without it
+	// the output is discarded.
+	Attach(ctx context.Context, s davit.Streams, detach []byte) error
+	// Wait returns when the process has ended.
+	Wait(ctx context.Context) (davit.Exit, error)
+}
+
+// Network makes the default network. Init is idempotent, and a driver's first
+// act: it makes the link and the rules anew or takes over those of a
+// predecessor, claims the addresses and ports of live, and removes whatever
+// else a predecessor left.
+//
+// Allocate reserves an address and the ports; ports are proved free by binding
+// them, and the bound sockets are returned to be kept by the monitor. Attach
+// puts the endpoint's link into the network namespace and publishes its ports;
+// Detach undoes both; it needs no namespace and is idempotent. Release gives
+// back what Allocate reserved. All undo themselves when they fail.
+type Network interface {
+	Init(ctx context.Context, live []davit.Endpoint) (davit.Network, error)
+	Allocate(ctx context.Context, containerID string, ports []davit.PortRequest) (davit.Endpoint, []*os.File, error)
+	Attach(ctx context.Context, ep davit.Endpoint, netns *os.File) error
+	Detach(ctx context.Context, ep davit.Endpoint) error
+	Release(ep davit.Endpoint)
+	// Reapply programs the links and rules of the live endpoints again.
+	Reapply(ctx context.Context, live []davit.Endpoint) error
+	// Backend names the firewall in use.
+	Backend() string
+}
+
+// Resolver says what a container's generated files hold.
+type Resolver interface {
+	// ResolvConf is resolv.conf(5) of a container on the default network: the
+	// host's servers without loopback ones (systemd-resolved's stub is replaced
+	// by its upstreams), overridden by what is given.
+	ResolvConf(servers, search, options []string) ([]byte, error)
+}
+
+// State is the database of records. Put is durable when it returns. The name
+// of a container is unique: PutContainer of another id with the same name
+// fails with NameConflict and changes nothing.
+type State interface {
+	Containers() ([]*davit.Container, error)
+	PutContainer(c *davit.Container) error
+	DeleteContainer(id string) error
+	Networks() ([]davit.Network, error)
+	PutNetwork(n davit.Network) error
+	// EngineID is a random identity made when the database was.
+	EngineID() (string, error)
+	Close() error
+}
+
+// ImageStore keeps images: names, configs and unpacked layers, over a content
+// store.
+type ImageStore interface {
+	// Get finds an image by id, unambiguous prefix of the id, tag or digest.
+	Get(ref string) (davit.Image, error)
+	List() ([]davit.Image, error)
+	// Unpack makes an image of a manifest whose blobs are in the content
+	// store, and names it; p.Target is remembered as its repository digest.
+	Unpack(ctx context.Context, p davit.Pulled) (davit.Image, error)
+	Import(ctx context.Context, req davit.Import) (davit.Image, error)
+	Load(ctx context.Context, req davit.Load) ([]davit.Image, error)
+	Tag(ref, name string) error
+	// Remove drops the name, or with force every name, and the image with the
+	// last of them. inUse tells of an image that a container was made from.
+	Remove(ref string, force bool, inUse func(digest.Digest) string) ([]davit.ImageDeletion, error)
+	Blobs() davit.Blobs
+}
+
+// RootfsStore keeps the writable layers of containers over image layers.
+type RootfsStore interface {
+	// Create makes the writable layer of a container. Remove is idempotent.
+	Create(containerID string, image davit.Image) error
+	Remove(containerID string) error
+	// Rootfs says how to mount it.
+	Rootfs(containerID string) (davit.Rootfs, error)
+	// Mount mounts the root of a container that does not run in the daemon's
+	// own mount namespace, for copying; release unmounts it.
+	Mount(containerID string) (dir string, release func() error, err error)
+	// Usage returns the bytes of the writable layer.
+	Usage(containerID string) (int64, error)
+	// Keep removes every layer of a container that is not in ids.
+	Keep(ids []string) error
+}
+
+// VolumeStore keeps the local volumes.
+type VolumeStore interface {
+	Create(v davit.Volume) (davit.Volume, error) // returns the existing one of the name
+	Get(name string) (davit.Volume, error)
+	List() ([]davit.Volume, error)
+	Remove(name string) error
+}
+
+// Files reads and writes trees of containers without leaving them, whatever
+// symbolic links they hold. root is a directory, or /proc/PID/root.
+type Files interface {
+	Stat(root, path string) (davit.FileStat, error)
+	Copy(ctx context.Context, root, path string, w io.Writer) error
+	Extract(ctx context.Context, root, path string, req davit.ContainerExtract) error
+	// CopyUp copies the content of path under root to the empty directory dst,
+	// with owner and mode: how a new volume takes an image's content.
+	CopyUp(root, path, dst string) error
+}
+
+// Registry fetches images.
+type Registry interface {
+	// Pull puts the blobs of the reference's manifest for the platform, and
+	// the index if it is one, into blobs, all verified.
+	Pull(ctx context.Context, req davit.Pull, blobs davit.Blobs) (davit.Pulled, error)
+}
+
+// Door is a front door: it turns a protocol's calls into jobs.
+type Door interface {
+	// Serve serves until ctx ends; it then stops accepting, ends its
+	// connections and returns nil. ready is called when it listens.
+	Serve(ctx context.Context, ready func()) error
+}
+
+// Gate holds requests back until the daemon is ready for them.
+type Gate interface{ Open() }
