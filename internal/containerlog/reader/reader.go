@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package reader reads the logs that package containerlog writes: rotated
+// files in order, from a given line before the end, and on as they grow.
+package reader
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// maxRecord bounds what is held of one record: 16 KiB of output of which each
+// byte may be escaped to six, and room for what other writers of the format
+// add. A longer line is skipped.
+const maxRecord = 256 << 10
+
+// Options select what Read gives.
+type Options struct {
+	Stdout, Stderr bool
+	Follow         bool      // go on as the log grows
+	Timestamps     bool      // RFC 3339 with nanoseconds and a blank before each record
+	Since, Until   time.Time // zero: no bound; both are inclusive
+	// Tail is how many records to give of what there is at first, counted over
+	// both streams before Since, as Docker does; negative is all.
+	Tail int
+	// Done is closed once nothing more is written to the log. Read then
+	// returns when it has given everything. Nil: only ctx and Until end a
+	// Read that follows.
+	Done <-chan struct{}
+}
+
+// Read copies the output logged at path to stdout and stderr, which are only
+// touched if the options ask for them. A log that does not exist is empty. A
+// record that is torn (a writer killed, a full disk) is skipped. The error of
+// a Read that ctx ended is ctx's; errors of stdout and stderr are returned
+// wrapped.
+func Read(ctx context.Context, path string, opts Options, stdout, stderr io.Writer) error {
+	r := &reading{path: path, opts: opts, out: sink{opts: opts, stdout: stdout, stderr: stderr}}
+	defer r.close()
+	if !opts.Follow {
+		return r.once(ctx)
+	}
+	// The watch is set before the first read: what is written in between is
+	// then an event, not a loss.
+	w := newWatch(path)
+	defer w.close()
+	if err := r.once(ctx); err != nil || r.out.past {
+		return err
+	}
+	return r.follow(ctx, w)
+}
+
+// reading is one Read.
+type reading struct {
+	path string
+	opts Options
+	out  sink
+	file *os.File // the newest file, read to its end; nil: none yet
+	in   *bufio.Reader
+	part []byte // of the record at the end of file, read but not complete
+	skip bool   // the record being read is longer than maxRecord
+}
+
+func (r *reading) close() {
+	if r.file != nil {
+		r.file.Close()
+	}
+}
+
+// once gives what there is.
+func (r *reading) once(ctx context.Context) error {
+	files, err := openAll(r.path)
+	if err != nil {
+		return err
+	}
+	defer func() { closeAll(files) }()
+	if r.opts.Tail >= 0 {
+		kept, err := seekTail(files, r.opts.Tail)
+		if err != nil {
+			return fmt.Errorf("cannot find the end of log %s: %w", r.path, err)
+		}
+		closeAll(files[:len(files)-kept])
+		files = files[len(files)-kept:]
+	}
+	for len(files) > 0 {
+		r.use(files[0])
+		files = files[1:]
+		if err := r.toEnd(ctx); err != nil || r.out.past {
+			return err
+		}
+	}
+	if !r.opts.Follow {
+		r.lastRecord()
+	}
+	return r.out.err
+}
+
+// use goes on with another file, which then is r's to close.
+func (r *reading) use(f *os.File) {
+	r.close()
+	r.file = f
+	r.part, r.skip = r.part[:0], false
+	if r.in == nil {
+		r.in = bufio.NewReaderSize(f, 64<<10)
+	} else {
+		r.in.Reset(f)
+	}
+}
+
+// toEnd gives the records from the current position to the end of the file.
+func (r *reading) toEnd(ctx context.Context) error {
+	for n := 0; r.file != nil; n++ {
+		if n%256 == 0 && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		line, err := r.in.ReadSlice('\n')
+		if err == nil && len(r.part) == 0 && !r.skip {
+			r.out.record(line)
+		} else {
+			r.piece(line, err == nil)
+		}
+		switch {
+		case r.out.err != nil || r.out.past:
+			return r.out.err
+		case err == io.EOF:
+			return nil
+		case err != nil && !errors.Is(err, bufio.ErrBufferFull):
+			return fmt.Errorf("cannot read log %s: %w", r.path, err)
+		}
+	}
+	return nil
+}
+
+// piece takes a part of a record; whole says that it is the last.
+func (r *reading) piece(line []byte, whole bool) {
+	if len(r.part)+len(line) > maxRecord {
+		r.part, r.skip = r.part[:0], true
+	}
+	if !r.skip {
+		r.part = append(r.part, line...)
+	}
+	if !whole {
+		return
+	}
+	if !r.skip {
+		r.out.record(r.part)
+	}
+	r.part, r.skip = r.part[:0], false
+}
+
+// lastRecord gives a last record that is complete but for its newline.
+func (r *reading) lastRecord() {
+	if len(r.part) > 0 && !r.skip && r.out.err == nil && !r.out.past {
+		r.out.record(r.part)
+		r.part = r.part[:0]
+	}
+}
+
+// follow gives what comes.
+func (r *reading) follow(ctx context.Context, w *watch) error {
+	var until <-chan time.Time
+	if !r.opts.Until.IsZero() {
+		timer := time.NewTimer(time.Until(r.opts.Until))
+		defer timer.Stop()
+		until = timer.C
+	}
+	for {
+		last := false
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-r.opts.Done:
+			last = true
+		case <-until:
+			last = true
+		case <-w.changed:
+		}
+		if err := r.catchUp(ctx); err != nil || r.out.past {
+			return err
+		}
+		if last {
+			r.lastRecord()
+			return r.out.err
+		}
+	}
+}
+
+// catchUp reads to the end of the log, through any rotations since.
+func (r *reading) catchUp(ctx context.Context) error {
+	for {
+		if err := r.toEnd(ctx); err != nil || r.out.past {
+			return err
+		}
+		next, err := r.successor()
+		if err != nil || next == nil {
+			return err
+		}
+		// Nothing is written to a file after it was replaced, but between
+		// reading its end and finding its successor it may have grown.
+		if err := r.toEnd(ctx); err != nil || r.out.past {
+			next.Close()
+			return err
+		}
+		r.use(next)
+	}
+}
+
+// successor opens the file that follows the current one, nil if that is still
+// the newest.
+func (r *reading) successor() (*os.File, error) {
+	var mine os.FileInfo
+	if r.file != nil {
+		var err error
+		if mine, err = r.file.Stat(); err != nil {
+			return nil, fmt.Errorf("cannot stat log %s: %w", r.path, err)
+		}
+		now, err := os.Stat(r.path)
+		if errors.Is(err, os.ErrNotExist) || err == nil && os.SameFile(mine, now) {
+			return nil, nil // in the midst of a rotation, or none
+		}
+	}
+	files, err := openAll(r.path)
+	if err != nil {
+		return nil, err
+	}
+	next := 0 // the oldest, if the current one was rotated away
+	for i, f := range files {
+		if st, err := f.Stat(); mine != nil && err == nil && os.SameFile(mine, st) {
+			next = i + 1
+		}
+	}
+	for i, f := range files {
+		if i != next {
+			f.Close()
+		}
+	}
+	if next >= len(files) {
+		return nil, nil
+	}
+	return files[next], nil
+}
