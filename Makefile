@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+
+VERSION ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null | sed 's/^v//')
+ifeq ($(strip $(VERSION)),)
+VERSION := 0.1.0~dev$(shell git rev-list --count HEAD 2>/dev/null).g$(shell git rev-parse --short=9 HEAD 2>/dev/null || echo unknown)
+endif
+ARCH := $(shell go env GOARCH 2>/dev/null)
+# The time of the commit: the same source makes the same package, byte for byte.
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+export SOURCE_DATE_EPOCH
+
+TAGS    := seccomp,runc_nocriu
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GOFLAGS_BUILD := -trimpath -buildmode=pie -ldflags '$(LDFLAGS)'
+TOOL    := go tool -modfile=tools/go.mod
+
+# Root is needed to install packages, and by the tests that use the real kernel.
+SUDO    := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH=$(PATH))
+EXECAS  := $(if $(SUDO),-exec '$(SUDO)',)
+
+# Every folder that is a module of its own and is tested with the rest.
+THIRD_PARTY := $(patsubst %/go.mod,%,$(wildcard third_party/*/go.mod))
+
+DEPS_BUILD := gcc libc6-dev pkg-config libseccomp-dev
+DEPS_RUN   := iptables iproute2 dbus systemd libseccomp2 procps
+DEPS_DEMO  := busybox-static curl
+DEPS_TEST  := systemd-container mmdebstrap docker-registry skopeo redis-server redis-tools shellcheck libxml2-utils
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: deps
+deps: ## install the Debian packages that are missing to build, demonstrate and test
+	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_RUN) $(DEPS_DEMO) $(DEPS_TEST) +docker
+
+.PHONY: deps-demo
+deps-demo:
+	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_RUN) $(DEPS_DEMO)
+
+.PHONY: build
+build: ## put davitd, davit-monitor, davit-holder and davitctl in bin/
+	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/davitd ./cmd/davitd
+	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/davit-holder ./cmd/davit-holder
+	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/davitctl ./cmd/davitctl
+	CGO_ENABLED=1 go build -tags $(TAGS) $(GOFLAGS_BUILD) -o bin/davit-monitor ./cmd/davit-monitor
+
+.PHONY: demo
+demo: deps-demo build ## start an engine and run a container in it; leaves the engine running
+	@$(SUDO) test/demo/demo.sh start
+
+.PHONY: demo-stop
+demo-stop: ## take all of the demo away
+	@$(SUDO) test/demo/demo.sh stop
+
+.PHONY: test
+test: deps build deb ## everything: vet, the tests as root, a booted tree with the package in it
+	go vet -tags $(TAGS) ./...
+	@for dir in $(THIRD_PARTY); do (cd $$dir && echo "go test $$dir" && go test $(EXECAS) ./...) || exit 1; done
+	go test -tags $(TAGS) -count=1 -timeout 25m $(EXECAS) ./...
+
+.PHONY: test-boot
+test-boot: build deb ## only the booted tree
+	go test -count=1 -v -timeout 10m $(EXECAS) ./test/boot
+
+.PHONY: test-vm
+test-vm: build deb ## the booted tree as a virtual machine: cgroup v2 and Debian's kernel, by qemu
+	@packaging/deps.sh mmdebstrap qemu-system-x86 e2fsprogs
+	DAVIT_BOOT_VM=1 go test -count=1 -v -timeout 20m $(EXECAS) -run VM ./test/boot
+
+.PHONY: bench
+bench: build ## Davit beside Debian's dockerd: median of 20, interleaved
+	@packaging/deps.sh $(DEPS_RUN) $(DEPS_DEMO) docker.io
+	@$(SUDO) test/bench/bench.sh
+
+.PHONY: deb
+deb: build ## build dist/davit_<version>_<arch>.deb
+	@mkdir -p dist
+	@packaging/notices.sh > dist/THIRD-PARTY-NOTICES
+	@gzip -9n < CHANGELOG.md > dist/changelog.gz
+	@rm -f dist/davit_*.deb
+	VERSION='$(VERSION)' ARCH=$(ARCH) $(TOOL) nfpm package --config packaging/nfpm.yaml --packager deb --target dist/davit_$(VERSION)_$(ARCH).deb
+
+.PHONY: lint
+lint: ## golangci-lint, gofumpt and shellcheck
+	$(TOOL) golangci-lint run --build-tags $(TAGS)
+	@files=$$($(TOOL) gofumpt -l $$(git ls-files '*.go' | grep -v ^third_party/)); test -z "$$files" || { echo "gofumpt would change: $$files"; exit 1; }
+	shellcheck $$(git ls-files '*.sh' packaging/scripts .ci/run)
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin dist

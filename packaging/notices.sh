@@ -1,0 +1,35 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# notices.sh writes the names, versions and licence texts of all that is linked
+# into the binaries. It fails when a module has no licence file.
+set -eu
+cd "$(dirname "$0")/.."
+
+modules() {
+	go list -deps -tags seccomp,runc_nocriu -f '{{with .Module}}{{if not .Main}}{{.Path}}	{{.Version}}	{{.Dir}}{{end}}{{end}}' ./cmd/... | sort -u
+}
+
+echo "Davit's binaries contain the Go standard library and these modules."
+list=$(mktemp)
+trap 'rm -f "$list"' EXIT
+modules >"$list"
+cut -f 1,2 "$list" | tr '\t' ' '
+
+entry() {
+	printf '\n%s\n%s\n\n' "--------------------------------------------------------------------------------" "$1"
+	cat "$2"
+}
+
+entry "Go standard library, $(go env GOVERSION)" "$(go env GOROOT)/LICENSE"
+while IFS='	' read -r path version dir; do
+	found=no
+	for file in "$dir"/LICENSE* "$dir"/LICENCE* "$dir"/COPYING* "$dir"/NOTICE*; do
+		[ -f "$file" ] || continue
+		case "$file" in */NOTICE*) ;; *) found=yes ;; esac
+		entry "$path $version: $(basename "$file")" "$file"
+	done
+	if [ "$found" = no ]; then
+		echo "notices: $path has no licence file in $dir" >&2
+		exit 1
+	fi
+done <"$list"
