@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Davit-monitor creates a container, or a process in one, with libcontainer
+// and leaves. The holder runs it; nobody else has a use for it.
+//
+//	davit-monitor create DIR CGROUP [NETNS]
+//	davit-monitor exec DIR ID
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/davit-engine/davit/libcontainer-exec/monitor"
+	_ "github.com/opencontainers/cgroups/devices" // device rules; without it they fail at run time
+	"github.com/opencontainers/runc/libcontainer"
+	_ "github.com/opencontainers/runc/libcontainer/nsenter" // the C part, which runs before Go does
+)
+
+// libcontainer starts a container by executing /proc/self/exe with the
+// argument init; it must not return to main then.
+func init() {
+	if len(os.Args) > 1 && os.Args[1] == "init" {
+		libcontainer.Init()
+	}
+}
+
+func main() {
+	req, ok := parse(os.Args[1:])
+	if !ok {
+		fmt.Fprintln(os.Stderr, "usage: davit-monitor create DIR CGROUP [NETNS] | exec DIR ID (davit-holder runs it)")
+		os.Exit(2)
+	}
+	if err := monitor.Run(req); err != nil {
+		fmt.Fprintln(os.Stderr, "davit-monitor:", err)
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) (monitor.Request, bool) {
+	switch {
+	case len(args) == 3 && args[0] == "exec":
+		return monitor.Request{Dir: args[1], Exec: args[2]}, true
+	case len(args) == 3 && args[0] == "create":
+		return monitor.Request{Dir: args[1], Cgroup: args[2]}, true
+	case len(args) == 4 && args[0] == "create":
+		return monitor.Request{Dir: args[1], Cgroup: args[2], Netns: args[3]}, true
+	}
+	return monitor.Request{}, false
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package monitor
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/davit-engine/davit/libcontainer-exec/protocol"
+	"github.com/moby/sys/capability"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+func resources(c *protocol.Container) *specs.LinuxResources {
+	r := &specs.LinuxResources{Devices: deviceRules(c.Security.Privileged)}
+	l := c.Resources
+	if l.Memory != 0 || l.MemorySwap != 0 {
+		r.Memory = &specs.LinuxMemory{}
+		if l.Memory != 0 {
+			r.Memory.Limit = &l.Memory
+		}
+		if l.MemorySwap != 0 {
+			r.Memory.Swap = &l.MemorySwap
+		}
+	}
+	if l.CPUShares != 0 || l.CPUPeriod != 0 || l.CPUQuota != 0 || l.CpusetCpus != "" {
+		r.CPU = &specs.LinuxCPU{Cpus: l.CpusetCpus}
+		if l.CPUShares != 0 {
+			r.CPU.Shares = &l.CPUShares
+		}
+		if l.CPUPeriod != 0 {
+			r.CPU.Period = &l.CPUPeriod
+		}
+		if l.CPUQuota != 0 {
+			r.CPU.Quota = &l.CPUQuota
+		}
+	}
+	if l.Pids > 0 {
+		r.Pids = &specs.LinuxPids{Limit: &l.Pids}
+	}
+	return r
+}
+
+// deviceRules deny everything; libcontainer appends the rules for the nodes
+// that every container has (specconv.AllowedDevices), which are Docker's.
+func deviceRules(privileged bool) []specs.LinuxDeviceCgroup {
+	return []specs.LinuxDeviceCgroup{{Allow: privileged, Access: "rwm"}}
+}
+
+// rlimits converts the ulimits. A limit above what this process may grant
+// would fail in a late stage of libcontainer with an obscure message, so it is
+// lowered to the own hard limit, as the kernel would for any child.
+func rlimits(ulimits []protocol.Ulimit) ([]specs.POSIXRlimit, error) {
+	unlimited := hasCapability(capability.CAP_SYS_RESOURCE)
+	out := make([]specs.POSIXRlimit, 0, len(ulimits))
+	for _, u := range ulimits {
+		resource, ok := rlimitNumbers[strings.ToLower(u.Name)]
+		if !ok {
+			return nil, fail(protocol.KindInvalid, fmt.Errorf("invalid ulimit type: %s", u.Name))
+		}
+		soft, hard := rlimitValue(u.Soft), rlimitValue(u.Hard)
+		if soft > hard {
+			return nil, fail(protocol.KindInvalid, fmt.Errorf("ulimit soft limit must be less than or equal to hard limit: %d > %d", u.Soft, u.Hard))
+		}
+		if !unlimited {
+			var own unix.Rlimit
+			if err := unix.Getrlimit(resource, &own); err != nil {
+				return nil, fmt.Errorf("cannot read the own limit of %s: %w", u.Name, err)
+			}
+			soft, hard = min(soft, own.Max), min(hard, own.Max)
+		}
+		out = append(out, specs.POSIXRlimit{Type: "RLIMIT_" + strings.ToUpper(u.Name), Soft: soft, Hard: hard})
+	}
+	return out, nil
+}
+
+func rlimitValue(v int64) uint64 {
+	if v < 0 {
+		return math.MaxUint64 // RLIM_INFINITY
+	}
+	return uint64(v)
+}
+
+var rlimitNumbers = map[string]int{
+	"as": unix.RLIMIT_AS, "core": unix.RLIMIT_CORE, "cpu": unix.RLIMIT_CPU, "data": unix.RLIMIT_DATA,
+	"fsize": unix.RLIMIT_FSIZE, "locks": unix.RLIMIT_LOCKS, "memlock": unix.RLIMIT_MEMLOCK,
+	"msgqueue": unix.RLIMIT_MSGQUEUE, "nice": unix.RLIMIT_NICE, "nofile": unix.RLIMIT_NOFILE,
+	"nproc": unix.RLIMIT_NPROC, "rss": unix.RLIMIT_RSS, "rtprio": unix.RLIMIT_RTPRIO,
+	"rttime": unix.RLIMIT_RTTIME, "sigpending": unix.RLIMIT_SIGPENDING, "stack": unix.RLIMIT_STACK,
+}
+
+// oomScore returns the value for oom_score_adj: without CAP_SYS_RESOURCE it
+// cannot be lowered (proc_pid_oom_score_adj(5)), so the own one is the least.
+func oomScore(want int) (int, bool) {
+	if hasCapability(capability.CAP_SYS_RESOURCE) {
+		return want, true
+	}
+	p, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil {
+		return 0, false
+	}
+	own, err := strconv.Atoi(strings.TrimSpace(string(p)))
+	if err != nil {
+		return 0, false
+	}
+	return max(want, own), true
+}
+
+func hasCapability(c capability.Cap) bool {
+	caps, err := capability.NewPid2(0)
+	if err != nil || caps.Load() != nil {
+		return false
+	}
+	return caps.Get(capability.EFFECTIVE, c)
+}
+
+// rlimitNumber is of a name that [rlimits] made.
+func rlimitNumber(name string) int {
+	return rlimitNumbers[strings.ToLower(strings.TrimPrefix(name, "RLIMIT_"))]
+}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package monitor makes a container, or a further process in one, with
+// libcontainer, and leaves: the process is inherited by the holder, which
+// runs the monitor and is its child subreaper. It is the only package that
+// links libcontainer.
+package monitor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/davit-engine/davit/libcontainer-exec/protocol"
+	"github.com/opencontainers/runc/libcontainer"
+	"golang.org/x/sys/unix"
+)
+
+// Request says what to do. The directory is the container's runtime directory.
+type Request struct {
+	Dir    string
+	Exec   string // id of an exec session; "" creates the container
+	Cgroup string // of the container to create, absolute below the hierarchies' roots
+	Netns  string // path of a network namespace to join; "" makes one
+}
+
+// Run does the request and reports to the holder on descriptor
+// [protocol.FDReport]. The error is that of reporting: what the request failed
+// with goes to the holder, who knows whom it concerns.
+func Run(req Request) error {
+	conn, err := protocol.NewConn(protocol.FDReport)
+	if err != nil {
+		return fmt.Errorf("cannot use the report socket: %w", err)
+	}
+	defer conn.Close()
+	var report protocol.Report
+	if req.Exec == "" {
+		report, err = create(req)
+	} else {
+		report, err = execute(req)
+	}
+	if err != nil {
+		report = protocol.Report{Error: wireError(err)}
+	}
+	if err := conn.Send(report); err != nil {
+		return fmt.Errorf("cannot report to the holder: %w", err)
+	}
+	return nil
+}
+
+// failure is an error with the kind that the daemon is to see.
+type failure struct {
+	kind protocol.Kind
+	err  error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+func fail(kind protocol.Kind, err error) error { return &failure{kind, err} }
+
+func wireError(err error) *protocol.Error {
+	e := &protocol.Error{Message: err.Error()}
+	if f, ok := errors.AsType[*failure](err); ok {
+		e.Kind = f.kind
+	}
+	if len(e.Message) > protocol.MaxPacket/4 {
+		e.Message = strings.ToValidUTF8(e.Message[:protocol.MaxPacket/4], "")
+	}
+	return e
+}
+
+// create makes the container: afterwards its first process waits on exec.fifo.
+func create(req Request) (protocol.Report, error) {
+	var spec protocol.Spec
+	if err := protocol.ReadFile(filepath.Join(req.Dir, protocol.SpecFile), &spec); err != nil {
+		return protocol.Report{}, fmt.Errorf("cannot read the container's spec: %w", err)
+	}
+	oci, err := ociSpec(&spec, req)
+	if err != nil {
+		return protocol.Report{}, err
+	}
+	config, err := libcontainerConfig(oci, spec.ID, req.Cgroup)
+	if err != nil {
+		return protocol.Report{}, err
+	}
+	container, err := libcontainer.Create(filepath.Join(req.Dir, protocol.RuncRoot), spec.ID, config)
+	if err != nil {
+		return protocol.Report{}, fail(protocol.KindInvalid, fmt.Errorf("cannot create container: %w", err))
+	}
+	process, err := newProcess(oci.Process, spec.Holder.Tty)
+	if err != nil {
+		return protocol.Report{}, err
+	}
+	process.Init = true
+	if err := container.Start(process); err != nil {
+		return protocol.Report{}, errors.Join(fail(protocol.KindStart, startError(err)), container.Destroy())
+	}
+	pid, err := process.Pid()
+	if err != nil {
+		return protocol.Report{}, err
+	}
+	state, err := container.State()
+	if err != nil {
+		return protocol.Report{}, fmt.Errorf("cannot read the new container's state: %w", err)
+	}
+	return protocol.Report{Pid: pid, Cgroups: state.CgroupPaths}, nil
+}
+
+// execute runs a further process in the container.
+func execute(req Request) (protocol.Report, error) {
+	var spec protocol.Spec
+	if err := protocol.ReadFile(filepath.Join(req.Dir, protocol.SpecFile), &spec); err != nil {
+		return protocol.Report{}, fmt.Errorf("cannot read the container's spec: %w", err)
+	}
+	var x protocol.ExecSpec
+	if err := protocol.ReadFile(filepath.Join(req.Dir, "exec-"+req.Exec+".json"), &x); err != nil {
+		return protocol.Report{}, fmt.Errorf("cannot read the exec session's spec: %w", err)
+	}
+	container, err := libcontainer.Load(filepath.Join(req.Dir, protocol.RuncRoot), spec.ID)
+	if err != nil {
+		return protocol.Report{}, fmt.Errorf("cannot load container: %w", err)
+	}
+	state, err := container.State()
+	if err != nil {
+		return protocol.Report{}, fmt.Errorf("cannot read the container's state: %w", err)
+	}
+	oci, err := execProcess(&spec, &x, fmt.Sprintf("/proc/%d/root", state.InitProcessPid))
+	if err != nil {
+		return protocol.Report{}, err
+	}
+	process, err := newProcess(oci, x.Tty)
+	if err != nil {
+		return protocol.Report{}, err
+	}
+	if err := container.Start(process); err != nil {
+		return protocol.Report{}, fail(protocol.KindStart, startError(err))
+	}
+	pid, err := process.Pid()
+	if err != nil {
+		return protocol.Report{}, err
+	}
+	return protocol.Report{Pid: pid}, nil
+}
+
+// startError names what failed as runc's command does: the docker CLI's exit
+// codes 126 and 127 are made of the words that follow.
+func startError(err error) error {
+	return fmt.Errorf("unable to start container process: %w", err)
+}
+
+// stdio opens the descriptors that the holder passed for the process.
+func stdio(process *libcontainer.Process, tty bool) error {
+	open := func(fd int, name string) (*os.File, error) {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+			return nil, fmt.Errorf("cannot use descriptor %d for %s: %w", fd, name, err)
+		}
+		return os.NewFile(uintptr(fd), name), nil
+	}
+	var err error
+	if tty {
+		process.ConsoleSocket, err = open(protocol.FDStdio, "console")
+		return err
+	}
+	var files [3]*os.File
+	for i, name := range [...]string{"stdin", "stdout", "stderr"} {
+		if files[i], err = open(protocol.FDStdio+i, name); err != nil {
+			return err
+		}
+	}
+	process.Stdin, process.Stdout, process.Stderr = files[0], files[1], files[2]
+	return nil
+}

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package monitor
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/davit-engine/davit/libcontainer-exec/protocol"
+	"github.com/moby/profiles/seccomp"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// defaultPath is what Docker gives a Linux container whose image sets no PATH.
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// maskedPaths and readonlyPaths are those of Docker's default spec: parts of
+// /proc and /sys that are not namespaced and tell of, or change, the host.
+var (
+	maskedPaths = []string{
+		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats",
+		"/sys/devices/virtual/powercap", "/sys/firmware",
+	}
+	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+)
+
+// ociSpec makes the runtime spec of a container. Its root file system must be
+// mounted already: users are looked up in it.
+func ociSpec(spec *protocol.Spec, req Request) (*specs.Spec, error) {
+	c := &spec.Container
+	process, err := initProcess(spec)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := mounts(c)
+	if err != nil {
+		return nil, err
+	}
+	oci := &specs.Spec{
+		Version:    specs.Version,
+		Hostname:   c.Hostname,
+		Domainname: c.Domainname,
+		Root:       &specs.Root{Path: spec.Holder.Rootfs.Target, Readonly: c.Security.ReadonlyRootfs},
+		Process:    process,
+		Mounts:     mounts,
+		Linux: &specs.Linux{
+			Namespaces:    namespaces(c, req.Netns),
+			Resources:     resources(c),
+			Sysctl:        c.Sysctls,
+			MaskedPaths:   maskedPaths,
+			ReadonlyPaths: readonlyPaths,
+			CgroupsPath:   req.Cgroup,
+		},
+	}
+	if c.Security.Privileged {
+		oci.Linux.MaskedPaths, oci.Linux.ReadonlyPaths = nil, nil
+		if oci.Linux.Devices, err = hostDevices("/dev"); err != nil {
+			return nil, err
+		}
+	}
+	if oci.Linux.Seccomp, err = seccompProfile(c.Security, oci); err != nil {
+		return nil, err
+	}
+	return oci, nil
+}
+
+func namespaces(c *protocol.Container, netns string) []specs.LinuxNamespace {
+	ns := []specs.LinuxNamespace{
+		{Type: specs.MountNamespace}, {Type: specs.UTSNamespace}, {Type: specs.PIDNamespace}, {Type: specs.IPCNamespace},
+	}
+	if c.OwnNetns {
+		ns = append(ns, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: netns})
+	}
+	// As Docker: a namespace of its own on cgroup v2, the host's on v1, where
+	// each hierarchy would need its own mount.
+	if unifiedCgroups() && !c.Security.Privileged {
+		ns = append(ns, specs.LinuxNamespace{Type: specs.CgroupNamespace})
+	}
+	return ns
+}
+
+func initProcess(spec *protocol.Spec) (*specs.Process, error) {
+	c := &spec.Container
+	if len(c.Args) == 0 {
+		return nil, fail(protocol.KindInvalid, fmt.Errorf("no command specified"))
+	}
+	user, err := lookupUser(spec.Holder.Rootfs.Target, c.User, c.GroupAdd)
+	if err != nil {
+		return nil, err
+	}
+	caps, err := capabilities(c.Security, user.UID)
+	if err != nil {
+		return nil, err
+	}
+	rlimits, err := rlimits(c.Ulimits)
+	if err != nil {
+		return nil, err
+	}
+	p := &specs.Process{
+		Terminal:        spec.Holder.Tty,
+		ConsoleSize:     consoleSize(spec.Holder.Rows, spec.Holder.Cols),
+		User:            user,
+		Args:            c.Args,
+		Env:             environment(c, spec.Holder.Tty),
+		Cwd:             workingDir(c.Cwd),
+		Capabilities:    caps,
+		Rlimits:         rlimits,
+		NoNewPrivileges: c.Security.NoNewPrivileges,
+	}
+	if score, ok := oomScore(c.OomScore); ok {
+		p.OOMScoreAdj = &score
+	}
+	return p, nil
+}
+
+// execProcess makes the process of an exec session; root is the container's.
+func execProcess(spec *protocol.Spec, x *protocol.ExecSpec, root string) (*specs.Process, error) {
+	c := &spec.Container
+	userSpec := x.User
+	if userSpec == "" {
+		userSpec = c.User
+	}
+	user, err := lookupUser(root, userSpec, c.GroupAdd)
+	if err != nil {
+		return nil, err
+	}
+	security := c.Security
+	security.Privileged = security.Privileged || x.Privileged
+	caps, err := capabilities(security, user.UID)
+	if err != nil {
+		return nil, err
+	}
+	rlimits, err := rlimits(c.Ulimits)
+	if err != nil {
+		return nil, err
+	}
+	cwd := x.Cwd
+	if cwd == "" {
+		cwd = c.Cwd
+	}
+	return &specs.Process{
+		Terminal:        x.Tty,
+		ConsoleSize:     consoleSize(x.Rows, x.Cols),
+		User:            user,
+		Args:            x.Args,
+		Env:             mergeEnv(environment(c, x.Tty), x.Env),
+		Cwd:             workingDir(cwd),
+		Capabilities:    caps,
+		Rlimits:         rlimits,
+		NoNewPrivileges: c.Security.NoNewPrivileges && !x.Privileged,
+	}, nil
+}
+
+func consoleSize(rows, cols uint16) *specs.Box {
+	if rows == 0 && cols == 0 {
+		return nil
+	}
+	return &specs.Box{Height: uint(rows), Width: uint(cols)}
+}
+
+func workingDir(dir string) string {
+	if dir == "" {
+		return "/"
+	}
+	return filepath.Join("/", dir)
+}
+
+// environment is what Docker gives a container before the image's and the
+// user's variables override it. HOME is libcontainer's to set, from passwd.
+func environment(c *protocol.Container, tty bool) []string {
+	env := []string{defaultPath}
+	if c.Hostname != "" {
+		env = append(env, "HOSTNAME="+c.Hostname)
+	}
+	if tty {
+		env = append(env, "TERM=xterm")
+	}
+	return mergeEnv(env, c.Env)
+}
+
+// mergeEnv returns base with the variables of more added or replaced; a name
+// without a value removes it.
+func mergeEnv(base, more []string) []string {
+	env := slices.Clone(base)
+	for _, kv := range more {
+		name, _, isSet := strings.Cut(kv, "=")
+		i := slices.IndexFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
+		switch {
+		case !isSet && i >= 0:
+			env = slices.Delete(env, i, i+1)
+		case !isSet:
+		case i >= 0:
+			env[i] = kv
+		default:
+			env = append(env, kv)
+		}
+	}
+	return env
+}
+
+func seccompProfile(s protocol.Security, oci *specs.Spec) (*specs.LinuxSeccomp, error) {
+	switch {
+	case s.Seccomp == protocol.Unconfined, s.Seccomp == "" && s.Privileged:
+		return nil, nil
+	case s.Seccomp == "":
+		profile, err := seccomp.GetDefaultProfile(oci)
+		if err != nil {
+			return nil, fmt.Errorf("cannot make the default seccomp profile: %w", err)
+		}
+		return profile, nil
+	default:
+		profile, err := seccomp.LoadProfile(s.Seccomp, oci)
+		if err != nil {
+			return nil, fail(protocol.KindInvalid, fmt.Errorf("cannot use the seccomp profile: %w", err))
+		}
+		return profile, nil
+	}
+}
+
+// hostDevices lists the device nodes below dir, for a privileged container.
+// What devpts and the container's own /dev provide is left out.
+func hostDevices(dir string) ([]specs.LinuxDevice, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the host's devices: %w", err)
+	}
+	var devices []specs.LinuxDevice
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		switch {
+		case e.IsDir():
+			if slices.Contains([]string{"pts", "shm", "fd", "mqueue"}, e.Name()) {
+				continue
+			}
+			more, err := hostDevices(path)
+			if err != nil {
+				return nil, err
+			}
+			devices = append(devices, more...)
+		case e.Type()&os.ModeDevice != 0 && path != "/dev/console" && path != "/dev/ptmx":
+			if d, ok := device(path); ok {
+				devices = append(devices, d)
+			}
+		}
+	}
+	return devices, nil
+}
+
+// device describes the node at path; not ok when it has gone meanwhile.
+func device(path string) (specs.LinuxDevice, bool) {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return specs.LinuxDevice{}, false
+	}
+	kind := ""
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFBLK:
+		kind = "b"
+	case unix.S_IFCHR:
+		kind = "c"
+	default:
+		return specs.LinuxDevice{}, false
+	}
+	mode := os.FileMode(st.Mode & 0o7777)
+	return specs.LinuxDevice{
+		Path: path, Type: kind, FileMode: &mode, UID: &st.Uid, GID: &st.Gid,
+		Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev)),
+	}, true
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package protocol
+
+import "time"
+
+// Spec is spec.json. The holder reads Holder and leaves Container to the
+// monitor, which makes an OCI runtime spec of it.
+type Spec struct {
+	ID        string // 64 hexadecimal digits
+	Holder    Holder
+	Container Container
+}
+
+// HolderSpec is the part of spec.json that the holder decodes.
+type HolderSpec struct {
+	ID     string
+	Holder Holder
+}
+
+// Holder says what the holder has to know of a container.
+type Holder struct {
+	Monitor     string // path of the monitor's binary
+	Seccomp     string // directory of compiled filters; "" keeps none
+	Rootfs      Rootfs
+	LogPath     string // json-file log; "" for none
+	LogMaxSize  int64  // bytes; 0 is unlimited
+	LogMaxFiles int
+	Tty         bool
+	OpenStdin   bool
+	StdinOnce   bool
+	Rows, Cols  uint16
+	OwnNetns    bool
+	StopSignal  int
+	StopTimeout time.Duration
+	Restart     string // "", no, always, unless-stopped, on-failure
+	MaxRetries  int    // of on-failure; 0 is unlimited
+	// Cgroup is the container's cgroup, absolute below the hierarchies' roots.
+	// "" puts it into payload/ below the holder's own, which is delegated.
+	Cgroup string
+}
+
+// Rootfs is an overlay mount (Documentation/filesystems/overlayfs.rst).
+type Rootfs struct {
+	Lower  []string // absolute, topmost first
+	Upper  string
+	Work   string
+	Target string
+}
+
+// Container says what the monitor has to know to make the container.
+type Container struct {
+	Name       string
+	Hostname   string
+	Domainname string
+	Args       []string
+	Env        []string
+	Cwd        string
+	User       string // user[:group], names or numbers
+	GroupAdd   []string
+	Mounts     []Mount
+	OwnNetns   bool
+	Security   Security
+	Resources  Resources
+	Ulimits    []Ulimit
+	Sysctls    map[string]string
+	ShmSize    int64 // bytes
+	OomScore   int
+	Labels     map[string]string
+}
+
+// Mount is a mount that the user or the engine asked for.
+type Mount struct {
+	Type        string // bind or tmpfs
+	Source      string
+	Target      string
+	ReadOnly    bool
+	Propagation string   // "" is rprivate
+	Options     []string // tmpfs only, mount(8)
+}
+
+// Security is how far the container is confined.
+type Security struct {
+	Privileged      bool
+	ReadonlyRootfs  bool
+	NoNewPrivileges bool
+	CapAdd          []string
+	CapDrop         []string
+	Seccomp         string // "" is the default profile, "unconfined" none, else a profile's JSON
+}
+
+// Unconfined is the value of [Security.Seccomp] that installs no filter.
+const Unconfined = "unconfined"
+
+// Resources are limits; zero is none.
+type Resources struct {
+	Memory     int64 // bytes
+	MemorySwap int64 // bytes of memory and swap together; -1 unlimited
+	CPUShares  uint64
+	CPUPeriod  uint64 // microseconds
+	CPUQuota   int64  // microseconds
+	CpusetCpus string
+	Pids       int64
+}
+
+// Ulimit is one limit of setrlimit(2); -1 is unlimited.
+type Ulimit struct {
+	Name       string // lower case, without RLIMIT_
+	Soft, Hard int64
+}
+
+// ExecSpec is exec-<id>.json: a further process of a container. It travels as
+// a file because an argument list may be larger than a packet.
+type ExecSpec struct {
+	ID         string
+	Args       []string
+	Env        []string
+	User       string
+	Cwd        string
+	Tty        bool
+	Privileged bool
+	Rows, Cols uint16
+}
