@@ -51,6 +51,12 @@ type (
 		HostConfig HostConfig
 		Aliases    []string
 	}
+	// Run makes a container and starts it, as one job that can be waited for.
+	Run struct {
+		Returns[Created]
+		Create Create
+		Pull   bool // fetch the image first when the store lacks it
+	}
 	// Start starts a container that does not run.
 	Start struct {
 		Returns[Nothing]
@@ -325,6 +331,7 @@ func (Commands) JobType() string          { return "commands" }
 func (Noop) JobType() string              { return "noop" }
 func (Events) JobType() string            { return "events" }
 func (Create) JobType() string            { return "create" }
+func (Run) JobType() string               { return "run" }
 func (Start) JobType() string             { return "start" }
 func (Stop) JobType() string              { return "stop" }
 func (Restart) JobType() string           { return "restart" }
