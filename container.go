@@ -193,6 +193,7 @@ type Mount struct {
 	Options     string // tmpfs: mount(8) options
 	Driver      string // of the volume
 	CopyUp      bool   // a new volume takes the image's content at Target
+	MakeSource  bool   // bind: a missing source is made as a directory (-v), not refused (--mount)
 }
 
 // Rootfs is a container's root file system, to be mounted with overlayfs by
@@ -237,6 +238,9 @@ type Exit struct {
 type Streams struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	// Attached, unless nil, is called once the monitor has taken the streams:
+	// from then on nothing that the container writes is missed.
+	Attached func()
 }
 
 // ContainerInfo is a record together with what follows from it.
