@@ -88,6 +88,12 @@ func WithCaller(ctx context.Context, c Caller) context.Context {
 	return context.WithValue(ctx, callerKey{}, c)
 }
 
+// Detached returns a context for jobs that are not children of the job that
+// ctx belongs to, and outlive it.
+func Detached(ctx context.Context) context.Context {
+	return context.WithValue(context.WithoutCancel(ctx), jobKey{}, (*Job)(nil))
+}
+
 // entry is a row of the table of handlers, with the types erased.
 type entry struct {
 	TypeInfo

@@ -103,8 +103,8 @@ type Snapshot struct {
 
 func (e *Engine) newJob(ctx context.Context, en *entry, _ Request) *Job {
 	j := &Job{engine: e, entry: en, state: Waiting, feed: newFeed(), done: make(chan struct{})}
-	_, child := ctx.Value(jobKey{}).(*Job)
-	if en.Class != Follow && !child {
+	parent, _ := ctx.Value(jobKey{}).(*Job)
+	if en.Class != Follow && parent == nil {
 		ctx = context.WithoutCancel(ctx)
 	}
 	j.ctx, j.cancel = context.WithCancel(ctx)

@@ -54,7 +54,8 @@ func (e *Engine) OnShutdown(p Phase, name string, f func(context.Context) error)
 	return nil
 }
 
-// Shutdown refuses new jobs from outside, cancels followers, waits at most
+// Shutdown refuses new jobs from outside, cancels followers (but fixed ones:
+// a front door goes on to tell callers of the shutdown), waits at most
 // drain for the running jobs, then cancels those too, and runs the shutdown
 // handlers, for at most [HandlerTimeout]. It returns what failed or was left
 // unfinished. A second caller waits for the first and gets the same answer.
@@ -70,7 +71,7 @@ func (e *Engine) Shutdown(ctx context.Context, drain time.Duration) error {
 		}
 	}
 	e.shutdown.begun = true
-	followers := e.selectLocked(func(j *Job) bool { return j.entry.Class == Follow })
+	followers := e.selectLocked(func(j *Job) bool { return j.entry.Class == Follow && !j.entry.fixed })
 	e.mu.Unlock()
 	for _, j := range followers {
 		j.cancel()

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
+)
+
+// registerBoot registers the jobs that the daemon gives itself.
+func (s *Service) registerBoot() error {
+	e := s.eng
+	return errors.Join(
+		// Fixed: the doors stay open during the drain, to answer that the engine
+		// is shutting down; a shutdown handler closes them.
+		engine.Register(e, engine.Type[davit.ServeAPI]{Class: engine.Follow, Internal: true, Fixed: true}, s.serveAPI),
+		engine.Register(e, engine.Type[davit.ServeBus]{Class: engine.Follow, Internal: true, Fixed: true}, s.serveBus),
+		engine.Register(e, engine.Type[davit.Restore]{Internal: true}, s.restore),
+		engine.Register(e, engine.Type[davit.InitNetworkDriver]{Internal: true}, s.initNetworkDriver),
+		engine.Register(e, engine.Type[davit.ReapplyNetworks]{}, s.reapplyNetworks),
+		engine.Register(e, engine.Type[davit.AcceptConnections]{Internal: true}, s.acceptConnections),
+		engine.Register(e, engine.Type[davit.Reload]{}, s.reload),
+	)
+}
+
+// door is a front door that serves: how to close it, and how it ended.
+type door struct {
+	listening chan struct{}
+	ctx       context.Context // of its Serve; cancel closes the door
+	cancel    context.CancelFunc
+}
+
+// Boot takes the daemon from nothing to serving, each step a job: listen,
+// restore, network, bus, open the gate. status is told what is being done.
+//
+// ctx is the parent of everything that no request stands behind.
+func (s *Service) Boot(ctx context.Context, status func(string)) error {
+	s.base = ctx
+	s.api, s.bus = newDoor(ctx), newDoor(ctx)
+	var err error
+	if s.engineID, err = s.State.EngineID(); err != nil {
+		return err
+	}
+	status("Opening sockets")
+	if err := s.openDoor(s.api, davit.ServeAPI{}); err != nil {
+		return err
+	}
+	status("Restoring containers")
+	if _, err := engine.Do(ctx, s.eng, davit.Restore{}); err != nil {
+		return fmt.Errorf("cannot restore containers: %w", err)
+	}
+	status("Setting up the network")
+	if _, err := engine.Do(ctx, s.eng, davit.InitNetworkDriver{}); err != nil {
+		return fmt.Errorf("cannot set up the network: %w", err)
+	}
+	if s.Bus != nil {
+		status("Connecting to the bus")
+		if err := s.openDoor(s.bus, davit.ServeBus{}); err != nil {
+			return err
+		}
+	}
+	s.log.Info("davit "+davit.Release, "commit", davit.Commit, "storage", "overlay", "launcher", s.Runtime.Name(),
+		"firewall", s.firewall(), "cgroup", s.facts.CgroupVersion, "containers", len(s.all()))
+	_, err = engine.Do(ctx, s.eng, davit.AcceptConnections{})
+	return err
+}
+
+func (s *Service) firewall() string {
+	if s.Network == nil {
+		return "none"
+	}
+	return s.Network.Backend()
+}
+
+// openDoor starts the job that serves a front door and returns once it
+// listens.
+func (s *Service) openDoor(d *door, q engine.Request) error {
+	j, err := s.eng.Submit(s.base, q)
+	if err != nil {
+		return err
+	}
+	err = s.eng.OnShutdown(engine.FrontDoors, q.JobType(), func(ctx context.Context) error {
+		d.cancel()
+		_, err := j.Wait(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-d.listening:
+		s.watching.Go(func() { s.guard(j) })
+		return nil
+	case <-j.Done():
+		_, err := j.Wait(s.base)
+		return err
+	}
+}
+
+// guard reports a door that ended by itself.
+func (s *Service) guard(j *engine.Job) {
+	select {
+	case <-j.Done():
+	case <-s.done:
+		return
+	}
+	if _, err := j.Wait(s.base); err != nil {
+		select {
+		case s.failed <- fmt.Errorf("%s: %w", j.Type(), err):
+		default:
+		}
+	}
+}
+
+// Failed delivers why a front door ended although nobody closed it; the
+// daemon then shuts down.
+func (s *Service) Failed() <-chan error { return s.failed }
+
+func newDoor(ctx context.Context) *door {
+	ctx, cancel := context.WithCancel(ctx)
+	return &door{listening: make(chan struct{}), ctx: ctx, cancel: cancel}
+}
+
+func (s *Service) serveAPI(context.Context, *engine.Job, davit.ServeAPI) (davit.Nothing, error) {
+	return davit.Nothing{}, s.REST.Serve(s.api.ctx, func() { close(s.api.listening) })
+}
+
+func (s *Service) serveBus(context.Context, *engine.Job, davit.ServeBus) (davit.Nothing, error) {
+	return davit.Nothing{}, s.Bus.Serve(s.bus.ctx, func() { close(s.bus.listening) })
+}
+
+func (s *Service) acceptConnections(context.Context, *engine.Job, davit.AcceptConnections) (davit.Nothing, error) {
+	s.Gate.Open()
+	return davit.Nothing{}, nil
+}
+
+// initNetworkDriver makes the default network and cleans up what no living
+// container owns.
+func (s *Service) initNetworkDriver(ctx context.Context, _ *engine.Job, _ davit.InitNetworkDriver) (davit.Nothing, error) {
+	var networks []davit.Network
+	if s.Network != nil {
+		n, err := s.Network.Init(ctx, s.liveEndpoints())
+		if err != nil {
+			return davit.Nothing{}, err
+		}
+		networks = append(networks, n)
+	}
+	known, err := s.State.Networks()
+	if err != nil {
+		return davit.Nothing{}, err
+	}
+	for name, driver := range map[string]string{"host": "host", "none": "null"} {
+		n, err := s.builtIn(known, name, driver)
+		if err != nil {
+			return davit.Nothing{}, err
+		}
+		networks = append(networks, n)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.networks = networks
+	return davit.Nothing{}, nil
+}
+
+// builtIn returns the record of a network that is there on every host, and
+// makes it at the first start so that its id stays the same.
+func (s *Service) builtIn(known []davit.Network, name, driver string) (davit.Network, error) {
+	for _, n := range known {
+		if n.Name == name {
+			return n, nil
+		}
+	}
+	n := davit.Network{ID: newID(), Name: name, Driver: driver, Created: time.Now().UTC()}
+	return n, s.State.PutNetwork(n)
+}
+
+func (s *Service) liveEndpoints() []davit.Endpoint {
+	var live []davit.Endpoint
+	for _, c := range s.all() {
+		if rec := c.record(); rec.State.Running() {
+			live = append(live, rec.Endpoints...)
+		}
+	}
+	return live
+}
+
+func (s *Service) reapplyNetworks(ctx context.Context, _ *engine.Job, _ davit.ReapplyNetworks) (davit.Nothing, error) {
+	if s.Network == nil {
+		return davit.Nothing{}, davit.Errorf(davit.AlreadySo, "networking is disabled")
+	}
+	return davit.Nothing{}, s.Network.Reapply(ctx, s.liveEndpoints())
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"context"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/davit-engine/davit"
+)
+
+// container is a record in memory with its process and those who wait for it.
+type container struct {
+	id string
+
+	mu      sync.Mutex
+	rec     davit.Container
+	proc    Process // nil unless a monitor has it
+	exits   uint64  // how often it ended
+	lastEnd davit.Exit
+	removed bool
+	changed chan struct{} // closed and renewed at each change of rec.State
+	pending []*pendingAttach
+	sockets []*os.File // that reserve the published ports, until the monitor has them
+}
+
+// pendingAttach is somebody who attached before the start.
+type pendingAttach struct {
+	ctx  context.Context
+	proc chan Process // capacity 1
+	// attached is closed when the streams are taken, or the waiter has gone.
+	attached chan struct{}
+	once     sync.Once
+}
+
+func (p *pendingAttach) settle() { p.once.Do(func() { close(p.attached) }) }
+
+func newContainer(rec davit.Container) *container {
+	return &container{id: rec.ID, rec: rec, changed: make(chan struct{})}
+}
+
+func (c *container) name() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.rec.Name
+}
+
+// record returns a copy of the record.
+func (c *container) record() davit.Container {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.copyLocked()
+}
+
+func (c *container) copyLocked() davit.Container {
+	r := c.rec
+	r.Endpoints = slices.Clone(r.Endpoints)
+	r.Mounts = slices.Clone(r.Mounts)
+	return r
+}
+
+// update changes the record under the lock and wakes those who wait for a
+// change. It returns the new record.
+func (c *container) update(f func(*davit.Container)) davit.Container {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f(&c.rec)
+	c.wakeLocked()
+	return c.copyLocked()
+}
+
+func (c *container) wakeLocked() {
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// process returns the container's process, or an error that says it does not
+// run.
+func (c *container) process() (Process, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.proc == nil || !c.rec.State.Running() {
+		return nil, davit.Errorf(davit.ContainerNotRunning, "container %s is not running", c.id)
+	}
+	return c.proc, nil
+}
+
+// await blocks until done says so of the container, or ctx ends. done is
+// called with the lock held.
+func (c *container) await(ctx context.Context, done func(*container) bool) error {
+	for {
+		c.mu.Lock()
+		ok, changed := done(c), c.changed
+		c.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// awaitExit blocks until the container has no process.
+func (c *container) awaitExit(ctx context.Context) error {
+	return c.await(ctx, func(c *container) bool { return !c.rec.State.Running() || c.removed })
+}
+
+// addPending registers one who wants the next process's streams.
+func (c *container) addPending(ctx context.Context) *pendingAttach {
+	p := &pendingAttach{ctx: ctx, proc: make(chan Process, 1), attached: make(chan struct{})}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending = append(c.pending, p)
+	return p
+}
+
+// dropPending forgets one who gave up.
+func (c *container) dropPending(p *pendingAttach) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending = slices.DeleteFunc(c.pending, func(o *pendingAttach) bool { return o == p })
+	p.settle()
+}
+
+// attachPending gives the created process to those who wait for it and
+// returns once it has their streams, so that nothing it writes is missed.
+func (c *container) attachPending(ctx context.Context, proc Process) {
+	c.mu.Lock()
+	waiting := c.pending
+	c.pending = nil
+	c.mu.Unlock()
+	for _, p := range waiting {
+		p.proc <- proc
+	}
+	for _, p := range waiting {
+		select {
+		case <-p.attached:
+		case <-p.ctx.Done():
+		case <-ctx.Done():
+		}
+	}
+}
+
+// hold keeps the sockets that reserve the container's ports.
+func (c *container) hold(sockets []*os.File) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sockets = sockets
+}
+
+func (c *container) held() []*os.File {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sockets
+}
+
+// closeHeld closes the daemon's own descriptors of the sockets.
+func (c *container) closeHeld() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, f := range c.sockets {
+		_ = f.Close() // nothing was written to it
+	}
+	c.sockets = nil
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
+)
+
+// eventRing is how many events can be asked for after they happened: Docker's
+// number.
+const eventRing = 256
+
+// eventLog keeps the latest events and hands each to every listener in order.
+type eventLog struct {
+	mu        sync.Mutex
+	ring      []davit.Event
+	count     uint64 // events ever
+	changed   chan struct{}
+	listeners int
+}
+
+func newEventLog() *eventLog { return &eventLog{changed: make(chan struct{})} }
+
+func (l *eventLog) add(ev davit.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ring = append(l.ring, ev)
+	if len(l.ring) > eventRing {
+		l.ring = l.ring[1:]
+	}
+	l.count++
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// after returns the kept events from number n on, the number of the next one
+// and a channel that is closed when it comes.
+func (l *eventLog) after(n uint64) ([]davit.Event, uint64, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	first := l.count - uint64(len(l.ring))
+	n = max(n, first)
+	return slices.Clone(l.ring[n-first:]), l.count, l.changed
+}
+
+func (l *eventLog) listen(by int) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.listeners += by
+	return l.count
+}
+
+func (l *eventLog) listening() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.listeners
+}
+
+// followEvents sends events to a listener.
+func (s *Service) followEvents(ctx context.Context, _ *engine.Job, q davit.Events) (davit.Nothing, error) {
+	next := s.events.listen(1)
+	defer s.events.listen(-1)
+	if !q.Since.IsZero() {
+		next = 0
+	}
+	if !q.Until.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, q.Until)
+		defer cancel()
+	}
+	for {
+		batch, n, changed := s.events.after(next)
+		next = n
+		for _, ev := range batch {
+			if ev.Time.Before(q.Since) || (!q.Until.IsZero() && ev.Time.After(q.Until)) || !matchEvent(ev, q.Filters) {
+				continue
+			}
+			if err := q.Emit(ev); err != nil {
+				return davit.Nothing{}, err
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			if !q.Until.IsZero() && context.Cause(ctx) == context.DeadlineExceeded {
+				return davit.Nothing{}, nil
+			}
+			return davit.Nothing{}, ctx.Err()
+		}
+	}
+}
+
+// matchEvent applies the filters of GET /events: values of one key are
+// alternatives, keys add up.
+func matchEvent(ev davit.Event, filters map[string][]string) bool {
+	for key, values := range filters {
+		ok := slices.ContainsFunc(values, func(v string) bool {
+			switch key {
+			case "type":
+				return ev.Type == v
+			case "event":
+				return ev.Action == v || strings.HasPrefix(ev.Action, v+":")
+			case "container", "image", "volume", "network", "daemon":
+				return ev.Type == key && (ev.ActorID == v || ev.Attributes["name"] == v || (v != "" && strings.HasPrefix(ev.ActorID, v)))
+			case "label":
+				return matchLabel(ev.Attributes, v)
+			}
+			return key == "scope" && v == "local"
+		})
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// matchLabel tells whether the labels have key or key=value.
+func matchLabel(labels map[string]string, want string) bool {
+	k, v, hasValue := strings.Cut(want, "=")
+	got, ok := labels[k]
+	return ok && (!hasValue || got == v)
+}
+
+func (s *Service) emit(ev davit.Event) {
+	if ev.Time.IsZero() {
+		ev.Time = time.Now().UTC()
+	}
+	s.events.add(ev)
+}
+
+// emitContainer publishes an event of a container with Docker's attributes.
+func (s *Service) emitContainer(action string, c *container, more map[string]string) {
+	rec := c.record()
+	attrs := mergeMap(rec.Config.Labels, map[string]string{"image": rec.ImageRef, "name": rec.Name})
+	s.emit(davit.Event{Type: "container", Action: action, ActorID: rec.ID, Attributes: mergeMap(attrs, more)})
+}
+
+func (s *Service) emitDie(c *container, x davit.Exit) {
+	started := c.record().State.StartedAt
+	if x.OOMKilled {
+		s.emitContainer("oom", c, nil)
+	}
+	s.emitContainer("die", c, map[string]string{
+		"exitCode":     itoa(x.Code),
+		"execDuration": itoa(int(cmp.Or(x.At, time.Now()).Sub(started).Seconds())),
+	})
+}
+
+func (s *Service) emitNetwork(action, containerID string, ep davit.Endpoint) {
+	s.emit(davit.Event{Type: "network", Action: action, ActorID: ep.NetworkID, Attributes: map[string]string{
+		"container": containerID, "name": ep.NetworkName, "type": "bridge",
+	}})
+}
+
+func (s *Service) emitImage(action, id, name string) {
+	s.emit(davit.Event{Type: "image", Action: action, ActorID: id, Attributes: map[string]string{"name": name}})
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
+)
+
+// follow turns what a monitor tells into changes of the record, until the
+// container has ended or the service closes.
+func (s *Service) follow(c *container, proc Process) {
+	s.watching.Go(func() {
+		for {
+			select {
+			case u, ok := <-proc.Updates():
+				if !ok {
+					return
+				}
+				s.apply(c, u)
+			case <-s.done:
+				return
+			}
+		}
+	})
+}
+
+// apply makes one update true.
+func (s *Service) apply(c *container, u Update) {
+	switch u.Status {
+	case davit.StatusRunning:
+		s.applyRunning(c, u)
+	case davit.StatusRestarting:
+		c.update(func(r *davit.Container) {
+			r.State.Status, r.State.Pid = davit.StatusRestarting, 0
+			r.State.ExitCode, r.State.OOMKilled = u.Exit.Code, u.Exit.OOMKilled
+			r.State.FinishedAt, r.Restarts = u.Exit.At, u.Restarts
+		})
+		s.emitDie(c, u.Exit)
+	case davit.StatusPaused:
+		c.update(func(r *davit.Container) { r.State.Status = davit.StatusPaused })
+	case davit.StatusExited, davit.StatusDead:
+		if _, err := engine.Do(s.base, s.eng, davit.Exited{Container: c.id, Exit: u.Exit}); err != nil {
+			s.log.Error("cannot record an exit", "container", c.name(), "error", err)
+		}
+	}
+}
+
+func (s *Service) applyRunning(c *container, u Update) {
+	again := false
+	c.update(func(r *davit.Container) {
+		again = r.State.Status == davit.StatusRestarting
+		r.State.Status, r.State.Pid = davit.StatusRunning, u.Pid
+		r.State.ExitCode, r.State.FinishedAt = 0, time.Time{}
+		if !u.StartedAt.IsZero() {
+			r.State.StartedAt = u.StartedAt
+		}
+		r.Restarts = u.Restarts
+	})
+	if again {
+		s.emitContainer("start", c, nil)
+	}
+}
+
+// exited records the end of a container: its network is given back first, so
+// that whoever waits for the end can use its ports at once.
+func (s *Service) exited(ctx context.Context, _ *engine.Job, q davit.Exited) (davit.Nothing, error) {
+	c, err := s.find(q.Container)
+	if err != nil {
+		return davit.Nothing{}, err
+	}
+	var errs error
+	if len(c.record().Endpoints) > 0 {
+		_, err := engine.Do(ctx, s.eng, davit.ReleaseInterface{Container: c.id})
+		errs = errors.Join(errs, err)
+	}
+	errs = errors.Join(errs, s.recordExit(c, q.Exit))
+	s.emitDie(c, q.Exit)
+	if c.record().HostConfig.AutoRemove {
+		// Not a child: it would be waited for by the job that waits for this one.
+		_, err := s.eng.Submit(engine.Detached(ctx), davit.Delete{Container: c.id, Force: true, Volumes: true})
+		errs = errors.Join(errs, err)
+	}
+	return davit.Nothing{}, errs
+}
+
+// recordExit writes the record and only then lets the runtime forget the
+// exit: a crash between the two finds it again.
+func (s *Service) recordExit(c *container, x davit.Exit) error {
+	c.mu.Lock()
+	next := c.copyLocked()
+	c.mu.Unlock()
+	next.State.Status, next.State.Pid = davit.StatusExited, 0
+	next.State.ExitCode, next.State.OOMKilled = x.Code, x.OOMKilled
+	next.State.FinishedAt, next.State.Error = x.At, x.Error
+	err := s.State.PutContainer(&next)
+	if err == nil {
+		err = s.Runtime.Forget(c.id)
+	}
+	s.dropExecs(c.id)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next.State.StoppedByAPI = c.rec.State.StoppedByAPI
+	c.rec.State = next.State
+	c.proc = nil
+	c.exits++
+	c.lastEnd = x
+	c.wakeLocked()
+	return err
+}

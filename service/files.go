@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
+)
+
+// withRoot calls f with a directory that is the container's root: that of its
+// process while it runs, else a mount of its own.
+func (s *Service) withRoot(ref string, f func(c *container, root string) error) error {
+	c, err := s.find(ref)
+	if err != nil {
+		return err
+	}
+	if proc, err := c.process(); err == nil && proc.Pid() > 0 {
+		return f(c, fmt.Sprintf("/proc/%d/root", proc.Pid()))
+	}
+	dir, release, err := s.Rootfs.Mount(c.id)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(c, dir), release())
+}
+
+// notFound puts the container's name to a missing path, in Docker's words.
+func notFound(err error, path, ref string) error {
+	if davit.CodeOf(err) != davit.NoSuchFile {
+		return err
+	}
+	return davit.Errorf(davit.NoSuchFile, "Could not find the file %s in container %s", path, ref)
+}
+
+func (s *Service) statPath(_ context.Context, _ *engine.Job, q davit.ContainerStatPath) (st davit.FileStat, err error) {
+	err = s.withRoot(q.Container, func(_ *container, root string) (err error) {
+		st, err = s.Files.Stat(root, q.Path)
+		return notFound(err, q.Path, q.Container)
+	})
+	return st, err
+}
+
+func (s *Service) copyOut(ctx context.Context, _ *engine.Job, q davit.ContainerCopy) (davit.Nothing, error) {
+	return davit.Nothing{}, s.withRoot(q.Container, func(c *container, root string) error {
+		st, err := s.Files.Stat(root, q.Path)
+		if err != nil {
+			return notFound(err, q.Path, q.Container)
+		}
+		w, err := q.Open(st)
+		if err != nil {
+			return err
+		}
+		s.emitContainer("archive-path", c, nil)
+		return s.Files.Copy(ctx, root, q.Path, w)
+	})
+}
+
+func (s *Service) copyIn(ctx context.Context, _ *engine.Job, q davit.ContainerExtract) (davit.Nothing, error) {
+	return davit.Nothing{}, s.withRoot(q.Container, func(c *container, root string) error {
+		if c.record().HostConfig.ReadonlyRootfs {
+			return davit.Errorf(davit.AccessDenied, "container rootfs is marked read-only")
+		}
+		if err := s.Files.Extract(ctx, root, q.Path, q); err != nil {
+			return notFound(err, q.Path, q.Container)
+		}
+		s.emitContainer("extract-to-dir", c, nil)
+		return nil
+	})
+}
+
+// hostsFile is /etc/hosts of a container: hosts(5).
+func hostsFile(rec *davit.Container) []byte {
+	var b strings.Builder
+	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" +
+		"fe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n")
+	var gateway netip.Addr
+	for _, ep := range rec.Endpoints {
+		gateway = ep.Gateway
+	}
+	for _, h := range rec.HostConfig.ExtraHosts {
+		name, addr, ok := strings.Cut(h, ":")
+		if ok && addr == "host-gateway" && gateway.IsValid() {
+			addr = gateway.String()
+		}
+		if ok {
+			fmt.Fprintf(&b, "%s\t%s\n", addr, name)
+		}
+	}
+	for _, ep := range rec.Endpoints {
+		names := rec.Config.Hostname
+		if rec.Config.Domainname != "" {
+			names = rec.Config.Hostname + "." + rec.Config.Domainname + " " + names
+		}
+		fmt.Fprintf(&b, "%s\t%s\n", ep.Address.Addr(), names)
+	}
+	return []byte(b.String())
+}

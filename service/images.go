@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
+	"github.com/opencontainers/go-digest"
+)
+
+// imageFilters are the filters of GET /images/json that this engine knows.
+var imageFilters = map[string]func(*davit.Image, string) bool{
+	"dangling": func(i *davit.Image, v string) bool { return (len(i.Tags) == 0) == (v == "true" || v == "1") },
+	"label":    func(i *davit.Image, v string) bool { return matchLabel(i.Config.Labels, v) },
+	"reference": func(i *davit.Image, v string) bool {
+		return slices.ContainsFunc(slices.Concat(i.Tags, i.Digests), func(name string) bool { return matchReference(v, name) })
+	},
+}
+
+// matchReference matches a pattern with a familiar name, with or without its
+// tag or digest.
+func matchReference(pattern, name string) bool {
+	repo, _, _ := strings.Cut(name, "@")
+	if at := strings.LastIndex(repo, ":"); at > strings.LastIndex(repo, "/") {
+		repo = repo[:at]
+	}
+	for _, candidate := range []string{name, repo} {
+		if ok, err := path.Match(pattern, candidate); err == nil && ok {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Service) listImages(_ context.Context, _ *engine.Job, q davit.Images) ([]davit.ImageSummary, error) {
+	for key := range q.Filters {
+		if imageFilters[key] == nil {
+			return nil, invalid("invalid filter '%s'", key)
+		}
+	}
+	images, err := s.Images.List()
+	if err != nil {
+		return nil, err
+	}
+	used := map[digest.Digest]int{}
+	for _, c := range s.all() {
+		used[c.record().ImageID]++
+	}
+	out := []davit.ImageSummary{}
+	for _, i := range images {
+		if !matchImage(&i, q.Filters) {
+			continue
+		}
+		out = append(out, davit.ImageSummary{
+			ID: i.ID, Parent: i.Parent, Tags: i.Tags, Digests: i.Digests, Created: i.Created, Size: i.Size,
+			Labels: i.Config.Labels, Containers: used[i.ID],
+		})
+	}
+	slices.SortFunc(out, func(a, b davit.ImageSummary) int { return b.Created.Compare(a.Created) })
+	return out, nil
+}
+
+func matchImage(i *davit.Image, filters map[string][]string) bool {
+	for key, values := range filters {
+		if !slices.ContainsFunc(values, func(v string) bool { return imageFilters[key](i, v) }) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Service) inspectImage(_ context.Context, _ *engine.Job, q davit.ImageInspect) (davit.Image, error) {
+	return s.Images.Get(q.Image)
+}
+
+func (s *Service) history(_ context.Context, _ *engine.Job, q davit.History) ([]davit.HistoryEntry, error) {
+	img, err := s.Images.Get(q.Image)
+	if err != nil {
+		return nil, err
+	}
+	out := slices.Clone(img.History)
+	slices.Reverse(out)
+	return out, nil
+}
+
+// pullKey tells which pulls are the same work: not those with other
+// credentials, who might not be allowed to see the result.
+func pullKey(q davit.Pull) string {
+	auth := ""
+	if q.Auth != nil {
+		auth = digest.FromString(fmt.Sprintf("%q", *q.Auth)).String()
+	}
+	return fmt.Sprintf("%s %v %s", q.Reference, q.Platform, auth)
+}
+
+func (s *Service) pull(ctx context.Context, j *engine.Job, q davit.Pull) (davit.Image, error) {
+	ctx = withReports(ctx, j)
+	got, err := s.Registry.Pull(ctx, q, s.Images.Blobs())
+	if err != nil {
+		return davit.Image{}, err
+	}
+	img, err := s.Images.Unpack(ctx, got)
+	if err != nil {
+		return davit.Image{}, err
+	}
+	s.emitImage("pull", q.Reference, q.Reference)
+	return img, nil
+}
+
+func (s *Service) importImage(ctx context.Context, j *engine.Job, q davit.Import) (davit.Image, error) {
+	img, err := s.Images.Import(withReports(ctx, j), q)
+	if err == nil {
+		s.emitImage("import", img.ID.String(), q.Reference)
+	}
+	return img, err
+}
+
+func (s *Service) load(ctx context.Context, j *engine.Job, q davit.Load) ([]davit.Image, error) {
+	images, err := s.Images.Load(withReports(ctx, j), q)
+	for _, i := range images {
+		s.emitImage("load", i.ID.String(), i.ID.String())
+	}
+	return images, err
+}
+
+func (s *Service) tag(_ context.Context, _ *engine.Job, q davit.Tag) (davit.Nothing, error) {
+	if err := s.Images.Tag(q.Image, q.Reference); err != nil {
+		return davit.Nothing{}, err
+	}
+	img, err := s.Images.Get(q.Image)
+	s.emitImage("tag", img.ID.String(), q.Reference)
+	return davit.Nothing{}, err
+}
+
+func (s *Service) removeImage(_ context.Context, _ *engine.Job, q davit.ImageDelete) ([]davit.ImageDeletion, error) {
+	done, err := s.Images.Remove(q.Image, q.Force, s.imageUser)
+	for _, d := range done {
+		if d.Untagged != "" {
+			s.emitImage("untag", d.Untagged, d.Untagged)
+		}
+		if d.Deleted != "" {
+			s.emitImage("delete", d.Deleted, d.Deleted)
+		}
+	}
+	return done, err
+}
+
+// imageUser returns the id of a container that was made from the image.
+func (s *Service) imageUser(id digest.Digest) string {
+	for _, c := range s.all() {
+		if c.record().ImageID == id {
+			return c.id
+		}
+	}
+	return ""
+}

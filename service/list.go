@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
+)
+
+// containerFilters are the filters of GET /containers/json that this engine
+// knows; another one is an error.
+var containerFilters = map[string]func(*Service, *davit.Container, string) bool{
+	"id":     func(_ *Service, r *davit.Container, v string) bool { return strings.HasPrefix(r.ID, v) },
+	"name":   func(_ *Service, r *davit.Container, v string) bool { return strings.Contains("/"+r.Name, v) },
+	"label":  func(_ *Service, r *davit.Container, v string) bool { return matchLabel(r.Config.Labels, v) },
+	"status": func(_ *Service, r *davit.Container, v string) bool { return string(r.State.Status) == v },
+	"exited": func(_ *Service, r *davit.Container, v string) bool {
+		return r.State.Status == davit.StatusExited && itoa(r.State.ExitCode) == v
+	},
+	"ancestor": func(s *Service, r *davit.Container, v string) bool {
+		img, err := s.Images.Get(v)
+		return err == nil && img.ID == r.ImageID
+	},
+	"network": func(_ *Service, r *davit.Container, v string) bool { return r.HostConfig.NetworkMode == v },
+	"volume": func(_ *Service, r *davit.Container, v string) bool {
+		return slices.ContainsFunc(r.Mounts, func(m davit.Mount) bool { return m.Name == v || m.Target == v || m.Source == v })
+	},
+}
+
+// list gives the containers that match, newest first.
+func (s *Service) list(_ context.Context, _ *engine.Job, q davit.Containers) ([]davit.ContainerInfo, error) {
+	for key := range q.Filters {
+		if containerFilters[key] == nil {
+			return nil, invalid("invalid filter '%s'", key)
+		}
+	}
+	all := q.All || q.Limit > 0 || len(q.Filters["status"])+len(q.Filters["exited"]) > 0
+	var recs []davit.Container
+	for _, c := range s.all() {
+		rec := c.record()
+		if (all || rec.State.Running()) && s.matchContainer(&rec, q.Filters) {
+			recs = append(recs, rec)
+		}
+	}
+	slices.SortFunc(recs, func(a, b davit.Container) int { return b.Created.Compare(a.Created) })
+	if q.Limit > 0 && len(recs) > q.Limit {
+		recs = recs[:q.Limit]
+	}
+	out := make([]davit.ContainerInfo, 0, len(recs))
+	for _, rec := range recs {
+		info := davit.ContainerInfo{Container: rec, SizeRw: -1, SizeRootFs: -1}
+		if q.Size {
+			if err := s.measure(&info); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, info)
+	}
+	return out, nil
+}
+
+func (s *Service) matchContainer(rec *davit.Container, filters map[string][]string) bool {
+	for key, values := range filters {
+		match := containerFilters[key]
+		ok := slices.ContainsFunc(values, func(v string) bool { return match(s, rec, v) })
+		if key == "label" { // labels add up
+			ok = !slices.ContainsFunc(values, func(v string) bool { return !match(s, rec, v) })
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// inspect gives all that is known of a container.
+func (s *Service) inspect(_ context.Context, _ *engine.Job, q davit.ContainerInspect) (davit.ContainerInfo, error) {
+	c, err := s.find(q.Container)
+	if err != nil {
+		return davit.ContainerInfo{}, err
+	}
+	rec := c.record()
+	info := davit.ContainerInfo{
+		Container: rec, LogPath: s.logPath(&rec), Dir: s.dir(rec.ID), ExecIDs: s.execIDs(rec.ID), SizeRw: -1, SizeRootFs: -1,
+	}
+	if s.Runtime.Name() == "systemd" {
+		info.Unit = rec.Unit()
+	}
+	if img, err := s.Images.Get(rec.ImageID.String()); err == nil {
+		info.Image = &img
+	}
+	if root, err := s.Rootfs.Rootfs(rec.ID); err == nil {
+		info.UpperDir, info.LowerDirs = root.Upper, root.Lower
+	}
+	if q.Size {
+		return info, s.measure(&info)
+	}
+	return info, nil
+}
+
+// measure fills in the sizes of a container's writable layer and root.
+func (s *Service) measure(info *davit.ContainerInfo) error {
+	n, err := s.Rootfs.Usage(info.ID)
+	if err != nil {
+		return err
+	}
+	info.SizeRw, info.SizeRootFs = n, n
+	if img, err := s.Images.Get(info.ImageID.String()); err == nil {
+		info.SizeRootFs += img.Size
+	}
+	return nil
+}
+
+// top lists the container's processes.
+func (s *Service) top(ctx context.Context, _ *engine.Job, q davit.Top) (davit.ProcessTable, error) {
+	c, err := s.find(q.Container)
+	if err != nil {
+		return davit.ProcessTable{}, err
+	}
+	if _, err := c.process(); err != nil {
+		return davit.ProcessTable{}, err
+	}
+	args := q.Args
+	if len(args) == 0 {
+		args = []string{"-ef"}
+	}
+	return s.Runtime.Top(ctx, c.id, args)
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
+)
+
+// lostExit is the exit code of a container that ended without a record of
+// how: the host went down. It is not 0, so that on-failure applies.
+const lostExit = 255
+
+// restoreParallel bounds how many monitors are spoken to at once.
+const restoreParallel = 16
+
+// restore reads the records, adopts the containers that still run, records
+// the exits of those that ended meanwhile, and removes what belongs to no
+// record.
+func (s *Service) restore(ctx context.Context, _ *engine.Job, _ davit.Restore) (davit.Nothing, error) {
+	recs, err := s.State.Containers()
+	if err != nil {
+		return davit.Nothing{}, err
+	}
+	var ids []string
+	for _, rec := range recs {
+		c := newContainer(*rec)
+		s.mu.Lock()
+		s.containers[rec.ID] = c
+		s.names[rec.Name] = rec.ID
+		s.mu.Unlock()
+		ids = append(ids, rec.ID)
+	}
+	known, err := s.Runtime.Known()
+	if err != nil {
+		return davit.Nothing{}, err
+	}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, restoreParallel)
+	for _, c := range s.all() {
+		if !c.record().State.Running() && !slices.Contains(known, c.id) {
+			continue
+		}
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			s.adopt(ctx, c)
+		})
+	}
+	wg.Wait()
+	for _, id := range known {
+		if !slices.Contains(ids, id) {
+			s.dropOrphan(ctx, id)
+		}
+	}
+	return davit.Nothing{}, errors.Join(s.Rootfs.Keep(ids), s.keepDirs(ids))
+}
+
+// adopt takes over the monitor of one container, or records how it ended. A
+// failure is this container's alone.
+func (s *Service) adopt(ctx context.Context, c *container) {
+	rec := c.record()
+	proc, err := s.Runtime.Adopt(ctx, &rec)
+	if err == nil {
+		err = s.adoptProcess(ctx, c, proc)
+		if err == nil {
+			return
+		}
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		s.log.Error("cannot adopt container", "container", rec.Name, "error", err)
+	}
+	s.endAtRestore(c, davit.Exit{Code: lostExit, At: time.Now().UTC()})
+}
+
+func (s *Service) adoptProcess(ctx context.Context, c *container, proc Process) error {
+	select {
+	case u, ok := <-proc.Updates():
+		switch {
+		case !ok:
+			return os.ErrNotExist
+		case u.Status == davit.StatusExited || u.Status == davit.StatusDead:
+			s.endAtRestore(c, u.Exit)
+			return nil
+		case u.Status == davit.StatusCreated:
+			// Its daemon died between creating and starting it.
+			err := s.abandon(ctx, c.id, proc)
+			return errors.Join(os.ErrNotExist, err)
+		}
+		c.mu.Lock()
+		c.proc = proc
+		c.mu.Unlock()
+		s.apply(c, u)
+		s.follow(c, proc)
+		s.log.Info("adopted container", "container", c.name(), "pid", u.Pid)
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// endAtRestore records an exit that happened while there was no daemon. The
+// network is not up yet: whatever the container had of it is not claimed, and
+// so cleaned.
+func (s *Service) endAtRestore(c *container, x davit.Exit) {
+	c.update(func(r *davit.Container) { r.Endpoints = nil })
+	if err := s.recordExit(c, x); err != nil {
+		s.log.Error("cannot record an exit", "container", c.name(), "error", err)
+	}
+	s.emitDie(c, x)
+}
+
+// dropOrphan ends a monitor whose container has no record.
+func (s *Service) dropOrphan(ctx context.Context, id string) {
+	proc, err := s.Runtime.Adopt(ctx, &davit.Container{ID: id, Name: davit.ShortID(id)})
+	if err == nil {
+		err = s.abandon(ctx, id, proc)
+	} else if errors.Is(err, os.ErrNotExist) {
+		err = s.Runtime.Forget(id)
+	}
+	if err != nil {
+		s.log.Warn("cannot remove what a container without a record left", "id", id, "error", err)
+	}
+}
+
+// keepDirs removes the directories of containers that have no record.
+func (s *Service) keepDirs(ids []string) error {
+	base := filepath.Join(s.cfg().DataRoot, "containers")
+	entries, err := os.ReadDir(base)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var errs error
+	for _, e := range entries {
+		if !slices.Contains(ids, e.Name()) {
+			errs = errors.Join(errs, os.RemoveAll(filepath.Join(base, e.Name())))
+		}
+	}
+	return errs
+}
+
+// Resume starts, in the background, the containers whose restart policy wants
+// them to run and which no monitor has, and removes the --rm ones that ended
+// meanwhile. It is called when the daemon is ready: nobody waits for it.
+func (s *Service) Resume() error {
+	var errs error
+	for _, c := range s.all() {
+		rec := c.record()
+		if rec.State.Running() {
+			continue
+		}
+		var q engine.Request
+		switch policy := rec.HostConfig.RestartPolicy; {
+		case rec.HostConfig.AutoRemove && rec.State.Status != davit.StatusCreated:
+			q = davit.Delete{Container: c.id, Volumes: true}
+		case rec.State.StoppedByAPI || rec.State.Status == davit.StatusCreated:
+			continue
+		case policy.Name == "always", policy.Name == "unless-stopped",
+			policy.Name == "on-failure" && rec.State.ExitCode == lostExit:
+			q = davit.Start{Container: c.id}
+		default:
+			continue
+		}
+		if _, err := s.eng.Submit(s.base, q); err != nil {
+			errs = errors.Join(errs, fmt.Errorf("cannot resume container %s: %w", rec.Name, err))
+		}
+	}
+	return errs
+}

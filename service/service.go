@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
+)
+
+// Drivers are the hands of the service. Bus may be nil.
+type Drivers struct {
+	Runtime  Runtime
+	Network  Network // nil when networking is disabled (--bridge=none)
+	Resolver Resolver
+	State    State
+	Images   ImageStore
+	Rootfs   RootfsStore
+	Volumes  VolumeStore
+	Files    Files
+	Registry Registry
+	REST     Door
+	Gate     Gate
+	Bus      Door
+}
+
+// Options configure a [Service].
+type Options struct {
+	Engine *engine.Engine
+	Log    *slog.Logger
+	Config davit.Config
+	Facts  davit.HostFacts
+	// LoadConfig reads flags and file again for a reload.
+	LoadConfig func() (davit.Config, error)
+	// SetLogLevel changes the level of Log.
+	SetLogLevel func(level string) error
+	Drivers
+}
+
+// Service owns the state of the engine.
+type Service struct {
+	Drivers
+	eng   *engine.Engine
+	log   *slog.Logger
+	facts davit.HostFacts
+
+	config      atomic.Pointer[davit.Config]
+	loadConfig  func() (davit.Config, error)
+	setLogLevel func(string) error
+	engineID    string
+	events      *eventLog
+
+	mu         sync.Mutex
+	containers map[string]*container
+	names      map[string]string // name -> id
+	networks   []davit.Network
+	execs      map[string]*execSession
+
+	base     context.Context // of jobs that no request stands behind; set by Boot
+	api, bus *door
+	failed   chan error     // capacity 2: one of each door
+	watching sync.WaitGroup // goroutines that follow monitors
+	done     chan struct{}  // closed by Close
+}
+
+// New returns a service with its handlers registered. It reads nothing yet:
+// [Service.Boot] does.
+func New(o Options) (*Service, error) {
+	s := &Service{
+		Drivers: o.Drivers, eng: o.Engine, log: o.Log, facts: o.Facts,
+		loadConfig: o.LoadConfig, setLogLevel: o.SetLogLevel, events: newEventLog(),
+		containers: map[string]*container{}, names: map[string]string{}, execs: map[string]*execSession{},
+		done: make(chan struct{}), failed: make(chan error, 2),
+	}
+	s.config.Store(&o.Config)
+	return s, s.register()
+}
+
+// register fills the engine's table.
+func (s *Service) register() error {
+	return errors.Join(s.registerBoot(), s.registerContainers(), s.registerStreams(), s.registerImages(), s.registerRest())
+}
+
+func (s *Service) registerContainers() error {
+	e := s.eng
+	return errors.Join(
+		engine.Register(e, engine.Type[davit.Create]{}, s.create),
+		engine.Register(e, engine.Type[davit.Run]{}, s.run),
+		engine.Register(e, onContainer(s, func(q davit.Start) string { return q.Container }), s.start),
+		engine.Register(e, onContainer(s, func(q davit.Stop) string { return q.Container }), s.stop),
+		engine.Register(e, onContainer(s, func(q davit.Restart) string { return q.Container }), s.restart),
+		// kill and resize do not queue: they must reach a container that a stop waits for.
+		engine.Register(e, engine.Type[davit.Kill]{}, s.kill),
+		engine.Register(e, engine.Type[davit.Resize]{Class: engine.Query}, s.resize),
+		engine.Register(e, onContainer(s, func(q davit.Delete) string { return q.Container }), s.remove),
+		engine.Register(e, onContainer(s, func(q davit.Rename) string { return q.Container }), s.rename),
+		engine.Register(e, engine.Type[davit.Containers]{Class: engine.Query}, s.list),
+		engine.Register(e, engine.Type[davit.ContainerInspect]{Class: engine.Query}, s.inspect),
+		engine.Register(e, engine.Type[davit.Top]{Class: engine.Query}, s.top),
+		engine.Register(e, engine.Type[davit.AllocateInterface]{Internal: true}, s.allocateInterface),
+		engine.Register(e, engine.Type[davit.ReleaseInterface]{Internal: true}, s.releaseInterface),
+		engine.Register(e, engine.Type[davit.Exited]{Internal: true, Fixed: true}, s.exited),
+	)
+}
+
+func (s *Service) registerStreams() error {
+	e := s.eng
+	return errors.Join(
+		engine.Register(e, engine.Type[davit.Attach]{Class: engine.Follow}, s.attach),
+		engine.Register(e, engine.Type[davit.Logs]{Class: engine.Follow}, s.logs),
+		engine.Register(e, engine.Type[davit.Wait]{Class: engine.Follow}, s.wait),
+		engine.Register(e, engine.Type[davit.Events]{Class: engine.Follow}, s.followEvents),
+		engine.Register(e, engine.Type[davit.ExecCreate]{}, s.execCreate),
+		engine.Register(e, engine.Type[davit.ExecStart]{Class: engine.Follow}, s.execStart),
+		engine.Register(e, engine.Type[davit.ExecResize]{Class: engine.Query}, s.execResize),
+		engine.Register(e, engine.Type[davit.ExecInspect]{Class: engine.Query}, s.execInspect),
+		engine.Register(e, engine.Type[davit.ContainerStatPath]{Class: engine.Query}, s.statPath),
+		engine.Register(e, engine.Type[davit.ContainerCopy]{}, s.copyOut),
+		engine.Register(e, engine.Type[davit.ContainerExtract]{}, s.copyIn),
+	)
+}
+
+func (s *Service) registerImages() error {
+	e := s.eng
+	return errors.Join(
+		engine.Register(e, engine.Type[davit.Images]{Class: engine.Query}, s.listImages),
+		engine.Register(e, engine.Type[davit.ImageInspect]{Class: engine.Query}, s.inspectImage),
+		engine.Register(e, engine.Type[davit.History]{Class: engine.Query}, s.history),
+		engine.Register(e, engine.Type[davit.Pull]{
+			Subject: func(q davit.Pull) (string, string) { return "pull:" + q.Reference, q.Reference },
+			Join:    func(q davit.Pull) string { return pullKey(q) },
+		}, s.pull),
+		engine.Register(e, engine.Type[davit.Import]{}, s.importImage),
+		engine.Register(e, engine.Type[davit.Load]{}, s.load),
+		engine.Register(e, engine.Type[davit.Tag]{}, s.tag),
+		engine.Register(e, engine.Type[davit.ImageDelete]{}, s.removeImage),
+	)
+}
+
+func (s *Service) registerRest() error {
+	e := s.eng
+	return errors.Join(
+		engine.Register(e, engine.Type[davit.Version]{Class: engine.Query}, s.version),
+		engine.Register(e, engine.Type[davit.Info]{Class: engine.Query}, s.info),
+		engine.Register(e, engine.Type[davit.Commands]{Class: engine.Query}, s.commands),
+		engine.Register(e, engine.Type[davit.Noop]{}, s.noop),
+		engine.Register(e, engine.Type[davit.Networks]{Class: engine.Query}, s.listNetworks),
+		engine.Register(e, engine.Type[davit.NetworkInspect]{Class: engine.Query}, s.inspectNetwork),
+		engine.Register(e, engine.Type[davit.VolumeCreate]{}, s.createVolume),
+		engine.Register(e, engine.Type[davit.Volumes]{Class: engine.Query}, s.listVolumes),
+		engine.Register(e, engine.Type[davit.VolumeInspect]{Class: engine.Query}, s.inspectVolume),
+		engine.Register(e, engine.Type[davit.VolumeDelete]{}, s.removeVolume),
+	)
+}
+
+// onContainer makes the jobs of a type wait for one another when they are
+// about the same container, by whatever name they call it.
+func onContainer[Q engine.Request](s *Service, name func(Q) string) engine.Type[Q] {
+	return engine.Type[Q]{Subject: func(q Q) (string, string) {
+		c, err := s.find(name(q))
+		if err != nil {
+			return "", name(q)
+		}
+		return "container:" + c.id, c.name()
+	}}
+}
+
+// find looks a container up by id, name or unambiguous prefix of the id.
+func (s *Service) find(ref string) (*container, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.containers[ref]; c != nil {
+		return c, nil
+	}
+	if c := s.containers[s.names[strings.TrimPrefix(ref, "/")]]; c != nil {
+		return c, nil
+	}
+	var found *container
+	for id, c := range s.containers {
+		if ref == "" || !strings.HasPrefix(id, ref) {
+			continue
+		}
+		if found != nil {
+			return nil, davit.Errorf(davit.AmbiguousName, "multiple containers have an id that starts with %s: give more digits", ref)
+		}
+		found = c
+	}
+	if found == nil {
+		return nil, davit.Errorf(davit.NoSuchContainer, "No such container: %s", ref)
+	}
+	return found, nil
+}
+
+// all returns the containers, in no order.
+func (s *Service) all() []*container {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*container, 0, len(s.containers))
+	for _, c := range s.containers {
+		out = append(out, c)
+	}
+	return out
+}
+
+func (s *Service) cfg() *davit.Config { return s.config.Load() }
+
+// dir is a container's own directory under the data root.
+func (s *Service) dir(id string) string { return filepath.Join(s.cfg().DataRoot, "containers", id) }
+
+// logPath is where a container's json-file log is; "" when it keeps none.
+func (s *Service) logPath(c *davit.Container) string {
+	if c.HostConfig.LogConfig.Type == "none" {
+		return ""
+	}
+	return filepath.Join(s.dir(c.ID), c.ID+"-json.log")
+}
+
+// Close waits for what follows the monitors; the containers go on.
+func (s *Service) Close() error {
+	close(s.done)
+	s.watching.Wait()
+	return nil
+}
+
+func newID() string {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b) // never fails: crypto/rand.Read
+	return hex.EncodeToString(b)
+}
+
+// withReports sends the drivers' progress to the job.
+func withReports(ctx context.Context, j *engine.Job) context.Context {
+	return davit.WithReporter(ctx, func(p davit.Progress) { j.Report(engine.Progress(p)) })
+}
+
+func invalid(format string, args ...any) error {
+	return davit.Errorf(davit.InvalidConfiguration, "%w", fmt.Errorf(format, args...))
+}

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
+)
+
+// run creates a container and starts it: what a caller wants who has no use
+// for the moment between.
+func (s *Service) run(ctx context.Context, j *engine.Job, q davit.Run) (davit.Created, error) {
+	if _, err := s.Images.Get(q.Create.Config.Image); err != nil {
+		if !q.Pull || davit.CodeOf(err) != davit.NoSuchImage {
+			return davit.Created{}, err
+		}
+		if _, err := engine.Do(ctx, s.eng, davit.Pull{Reference: q.Create.Config.Image, Platform: q.Create.Platform}); err != nil {
+			return davit.Created{}, err
+		}
+	}
+	made, err := engine.Do(ctx, s.eng, q.Create)
+	if err != nil {
+		return made, err
+	}
+	if _, err := engine.Do(ctx, s.eng, davit.Start{Container: made.ID}); err != nil {
+		_, derr := engine.Do(context.WithoutCancel(ctx), s.eng, davit.Delete{Container: made.ID, Force: true, Volumes: true})
+		return davit.Created{}, errors.Join(err, derr)
+	}
+	return made, nil
+}
+
+// start runs a container's process.
+func (s *Service) start(ctx context.Context, j *engine.Job, q davit.Start) (davit.Nothing, error) {
+	c, err := s.find(q.Container)
+	if err != nil {
+		return davit.Nothing{}, err
+	}
+	rec := c.record()
+	switch {
+	case rec.State.Running():
+		return davit.Nothing{}, davit.Errorf(davit.AlreadySo, "container %s is already running", rec.Name)
+	case rec.State.Status == davit.StatusRemoving:
+		return davit.Nothing{}, davit.Errorf(davit.NameConflict, "container is marked for removal and cannot be started")
+	}
+	if err := s.launch(ctx, j, c); err != nil {
+		s.recordFailure(c, err)
+		return davit.Nothing{}, err
+	}
+	return davit.Nothing{}, nil
+}
+
+// recordFailure keeps why a start failed, for inspect.
+func (s *Service) recordFailure(c *container, cause error) {
+	rec := c.update(func(r *davit.Container) {
+		r.State.Error = cause.Error()
+		r.State.ExitCode = exitStatusOf(cause)
+		r.Endpoints = nil
+	})
+	if err := s.State.PutContainer(&rec); err != nil {
+		s.log.Warn("cannot record a failed start", "container", rec.Name, "error", err)
+	}
+}
+
+// exitStatusOf is the exit code that a shell would give for a command that
+// could not be run: 127 when it was not found, 126 when it cannot be executed.
+func exitStatusOf(err error) int {
+	switch {
+	case davit.CodeOf(err) != davit.StartFailed:
+		return 128
+	case errors.Is(err, os.ErrPermission):
+		return 126
+	}
+	return 127
+}
+
+// launch takes the steps of a start: address, monitor, link, program.
+func (s *Service) launch(ctx context.Context, j *engine.Job, c *container) error {
+	defer c.closeHeld()
+	c.update(func(r *davit.Container) { r.State.Error, r.State.StoppedByAPI, r.Restarts = "", false, 0 })
+	if c.record().HostConfig.NetworkMode == "bridge" {
+		err := j.Step(ctx, "allocate address",
+			func(ctx context.Context) error {
+				_, err := engine.Do(ctx, s.eng, davit.AllocateInterface{Container: c.id})
+				return err
+			},
+			func(ctx context.Context) error {
+				_, err := engine.Do(ctx, s.eng, davit.ReleaseInterface{Container: c.id})
+				return err
+			})
+		if err != nil {
+			return err
+		}
+	}
+	// The record says running before it is: a crash in between then finds a
+	// container that must be looked for, and not one that was never started.
+	rec := c.record()
+	rec.State.Status = davit.StatusRunning
+	if err := s.State.PutContainer(&rec); err != nil {
+		return err
+	}
+	proc, err := s.createProcess(ctx, j, &rec)
+	if err != nil {
+		return err
+	}
+	if err := s.connect(ctx, j, &rec, proc); err != nil {
+		return err
+	}
+	c.attachPending(ctx, proc)
+	if err := j.PointOfNoReturn(); err != nil {
+		return err
+	}
+	return j.Step(ctx, "start", func(ctx context.Context) error { return s.setOff(ctx, c, proc) }, nil)
+}
+
+// createProcess has the runtime create the container.
+func (s *Service) createProcess(ctx context.Context, j *engine.Job, rec *davit.Container) (Process, error) {
+	root, err := s.Rootfs.Rootfs(rec.ID)
+	if err != nil {
+		return nil, err
+	}
+	files, err := s.generateFiles(rec)
+	if err != nil {
+		return nil, err
+	}
+	var proc Process
+	err = j.Step(ctx, "create process",
+		func(ctx context.Context) (err error) {
+			proc, err = s.Runtime.Create(ctx, davit.Launch{
+				Container: rec, Rootfs: root, Files: files, Dir: s.dir(rec.ID), LogPath: s.logPath(rec),
+				Hostname: rec.Config.Hostname, OwnNetns: rec.HostConfig.NetworkMode != "host",
+			})
+			if err != nil {
+				return fmt.Errorf("failed to create task for container: %w", err)
+			}
+			return nil
+		},
+		func(ctx context.Context) error { return s.abandon(ctx, rec.ID, proc) })
+	return proc, err
+}
+
+// abandon ends a process that was created for nothing.
+func (s *Service) abandon(ctx context.Context, id string, proc Process) error {
+	err := proc.Signal(ctx, sigKill, true)
+	if errors.Is(err, os.ErrClosed) {
+		err = nil
+	}
+	for {
+		select {
+		case _, ok := <-proc.Updates():
+			if !ok {
+				return errors.Join(err, s.Runtime.Forget(id))
+			}
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		}
+	}
+}
+
+// connect links the container's namespace to its network.
+func (s *Service) connect(ctx context.Context, j *engine.Job, rec *davit.Container, proc Process) error {
+	for _, ep := range rec.Endpoints {
+		err := j.Step(ctx, "attach network",
+			func(ctx context.Context) error {
+				ns, err := proc.Netns(ctx)
+				if err != nil {
+					return err
+				}
+				defer ns.Close()
+				return s.Network.Attach(ctx, ep, ns)
+			},
+			func(ctx context.Context) error { return s.Network.Detach(ctx, ep) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setOff lets the program begin and from then on follows its monitor.
+func (s *Service) setOff(ctx context.Context, c *container, proc Process) error {
+	if err := proc.Start(ctx, c.held()); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.proc = proc
+	c.rec.State = davit.State{Status: davit.StatusRunning, Pid: proc.Pid(), StartedAt: time.Now().UTC()}
+	c.wakeLocked()
+	c.mu.Unlock()
+	s.emitContainer("start", c, nil)
+	s.follow(c, proc)
+	return nil
+}
+
+// generateFiles makes the files that Docker puts into each container.
+func (s *Service) generateFiles(rec *davit.Container) ([]davit.File, error) {
+	h := &rec.HostConfig
+	cfg := s.cfg()
+	pick := func(own, daemon []string) []string {
+		if len(own) > 0 {
+			return own
+		}
+		return daemon
+	}
+	if h.NetworkMode == "host" && len(h.DNS)+len(h.DNSSearch)+len(h.DNSOptions) == 0 {
+		return []davit.File{{Target: "/etc/hostname", Content: []byte(s.facts.Hostname + "\n")}}, nil
+	}
+	resolv, err := s.Resolver.ResolvConf(pick(h.DNS, cfg.DNS), pick(h.DNSSearch, cfg.DNSSearch), pick(h.DNSOptions, cfg.DNSOptions))
+	if err != nil {
+		return nil, err
+	}
+	hostname := rec.Config.Hostname
+	if hostname == "" {
+		hostname = s.facts.Hostname
+	}
+	return []davit.File{
+		{Target: "/etc/hostname", Content: []byte(hostname + "\n")},
+		{Target: "/etc/hosts", Content: hostsFile(rec)},
+		{Target: "/etc/resolv.conf", Content: resolv},
+	}, nil
+}
+
+// allocateInterface reserves the container's address and ports.
+func (s *Service) allocateInterface(ctx context.Context, _ *engine.Job, q davit.AllocateInterface) (davit.Endpoint, error) {
+	var none davit.Endpoint
+	c, err := s.find(q.Container)
+	if err != nil {
+		return none, err
+	}
+	rec := c.record()
+	ports, err := portRequests(&rec, s.cfg().IP)
+	if err != nil {
+		return none, err
+	}
+	ep, hold, err := s.Network.Allocate(ctx, c.id, ports)
+	if err != nil {
+		return none, err
+	}
+	c.hold(hold)
+	c.update(func(r *davit.Container) { r.Endpoints = []davit.Endpoint{ep} })
+	s.emitNetwork("connect", c.id, ep)
+	return ep, nil
+}
+
+// releaseInterface takes the container off its networks and gives back its
+// addresses and ports. It is idempotent.
+func (s *Service) releaseInterface(ctx context.Context, _ *engine.Job, q davit.ReleaseInterface) (davit.Nothing, error) {
+	c, err := s.find(q.Container)
+	if err != nil {
+		return davit.Nothing{}, err
+	}
+	var errs error
+	for _, ep := range c.record().Endpoints {
+		errs = errors.Join(errs, s.Network.Detach(ctx, ep))
+		s.Network.Release(ep)
+		s.emitNetwork("disconnect", c.id, ep)
+	}
+	c.update(func(r *davit.Container) { r.Endpoints = nil })
+	return davit.Nothing{}, errs
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }

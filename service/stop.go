@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/internal/linux"
+)
+
+const (
+	sigTerm = 15
+	sigKill = 9
+	// defaultStopTimeout is Docker's.
+	defaultStopTimeout = 10 * time.Second
+	// killTimeout bounds the wait after KILL: past it the process is stuck in
+	// the kernel.
+	killTimeout = 10 * time.Second
+)
+
+// stop ends a container: signal, wait, KILL.
+func (s *Service) stop(ctx context.Context, _ *engine.Job, q davit.Stop) (davit.Nothing, error) {
+	c, err := s.find(q.Container)
+	if err != nil {
+		return davit.Nothing{}, err
+	}
+	if !c.record().State.Running() {
+		return davit.Nothing{}, davit.Errorf(davit.AlreadySo, "container %s is already stopped", c.name())
+	}
+	if err := s.end(ctx, c, q.Signal, q.Timeout); err != nil {
+		return davit.Nothing{}, err
+	}
+	s.emitContainer("stop", c, nil)
+	return davit.Nothing{}, nil
+}
+
+// end stops a running container and returns once its exit is recorded.
+func (s *Service) end(ctx context.Context, c *container, name string, timeout *time.Duration) error {
+	proc, err := c.process()
+	if err != nil {
+		return nil // it has ended by itself
+	}
+	rec := c.record()
+	if name == "" {
+		name = rec.Config.StopSignal
+	}
+	sig := sigTerm
+	if name != "" {
+		if sig, err = parseSignal(name); err != nil {
+			return err
+		}
+	}
+	wait := defaultStopTimeout
+	if rec.Config.StopTimeout != nil {
+		wait = time.Duration(*rec.Config.StopTimeout) * time.Second
+	}
+	if timeout != nil {
+		wait = *timeout
+	}
+	c.update(func(r *davit.Container) { r.State.StoppedByAPI = true })
+	if err := s.signal(ctx, c, proc, sig); err != nil {
+		return err
+	}
+	if wait < 0 {
+		return c.awaitExit(ctx)
+	}
+	gone, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	if err := c.awaitExit(gone); err == nil || ctx.Err() != nil {
+		return err
+	}
+	return s.killAndWait(ctx, c, proc)
+}
+
+func (s *Service) killAndWait(ctx context.Context, c *container, proc Process) error {
+	if err := s.signal(ctx, c, proc, sigKill); err != nil {
+		return err
+	}
+	gone, cancel := context.WithTimeout(ctx, killTimeout)
+	defer cancel()
+	if err := c.awaitExit(gone); err != nil {
+		return davit.Errorf(davit.Failed, "container %s did not exit within %v of SIGKILL: its process is stuck in the kernel: %w", c.name(), killTimeout, err)
+	}
+	return nil
+}
+
+// signal sends a signal that is to end the container.
+func (s *Service) signal(ctx context.Context, c *container, proc Process, sig int) error {
+	err := proc.Signal(ctx, sig, true)
+	if errors.Is(err, os.ErrClosed) || errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	if err == nil {
+		s.emitContainer("kill", c, map[string]string{"signal": itoa(sig)})
+	}
+	return err
+}
+
+// kill sends one signal.
+func (s *Service) kill(ctx context.Context, _ *engine.Job, q davit.Kill) (davit.Nothing, error) {
+	c, err := s.find(q.Container)
+	if err != nil {
+		return davit.Nothing{}, err
+	}
+	sig := sigKill
+	if q.Signal != "" {
+		if sig, err = parseSignal(q.Signal); err != nil {
+			return davit.Nothing{}, err
+		}
+	}
+	proc, err := c.process()
+	if err != nil {
+		return davit.Nothing{}, davit.Errorf(davit.ContainerNotRunning, "cannot kill container: %s: %w", q.Container, err)
+	}
+	rec := c.record()
+	stopSignal := sigTerm
+	if rec.Config.StopSignal != "" {
+		stopSignal, _ = parseSignal(rec.Config.StopSignal) // checked at create
+	}
+	if sig == sigKill {
+		c.update(func(r *davit.Container) { r.State.StoppedByAPI = true })
+		return davit.Nothing{}, s.killAndWait(ctx, c, proc)
+	}
+	if sig == stopSignal {
+		c.update(func(r *davit.Container) { r.State.StoppedByAPI = true })
+		return davit.Nothing{}, s.signal(ctx, c, proc, sig)
+	}
+	if err := proc.Signal(ctx, sig, false); err != nil {
+		return davit.Nothing{}, err
+	}
+	s.emitContainer("kill", c, map[string]string{"signal": itoa(sig)})
+	return davit.Nothing{}, nil
+}
+
+// restart stops the container, if it runs, and starts it.
+func (s *Service) restart(ctx context.Context, j *engine.Job, q davit.Restart) (davit.Nothing, error) {
+	c, err := s.find(q.Container)
+	if err != nil {
+		return davit.Nothing{}, err
+	}
+	if err := s.end(ctx, c, q.Signal, q.Timeout); err != nil {
+		return davit.Nothing{}, err
+	}
+	if _, err := engine.Do(ctx, s.eng, davit.Start{Container: c.id}); err != nil {
+		return davit.Nothing{}, err
+	}
+	s.emitContainer("restart", c, nil)
+	return davit.Nothing{}, nil
+}
+
+// remove removes a container with all that it has. The record goes first:
+// what a crash leaves behind it, the next start cleans.
+func (s *Service) remove(ctx context.Context, j *engine.Job, q davit.Delete) (davit.Nothing, error) {
+	c, err := s.find(q.Container)
+	if err != nil {
+		return davit.Nothing{}, err
+	}
+	if c.record().State.Running() {
+		if !q.Force {
+			return davit.Nothing{}, davit.Errorf(davit.ContainerRunning, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+c.name(), c.record().State.Status)
+		}
+		if proc, err := c.process(); err == nil {
+			c.update(func(r *davit.Container) { r.State.StoppedByAPI = true })
+			if err := s.killAndWait(ctx, c, proc); err != nil {
+				return davit.Nothing{}, err
+			}
+		}
+	}
+	if err := j.PointOfNoReturn(); err != nil {
+		return davit.Nothing{}, err
+	}
+	rec := c.update(func(r *davit.Container) { r.State.Status = davit.StatusRemoving })
+	if err := s.State.DeleteContainer(c.id); err != nil {
+		c.update(func(r *davit.Container) { r.State.Status = davit.StatusDead })
+		return davit.Nothing{}, err
+	}
+	errs := errors.Join(s.Runtime.Forget(c.id), s.Rootfs.Remove(c.id), os.RemoveAll(s.dir(c.id)))
+	if q.Volumes {
+		errs = errors.Join(errs, s.removeAnonymous(&rec))
+	}
+	s.forget(c)
+	s.emitContainer("destroy", c, nil)
+	return davit.Nothing{}, errs
+}
+
+// forget takes the container out of the tables and tells who waits for that.
+func (s *Service) forget(c *container) {
+	s.mu.Lock()
+	delete(s.containers, c.id)
+	for name, id := range s.names {
+		if id == c.id {
+			delete(s.names, name)
+		}
+	}
+	s.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.removed = true
+	c.wakeLocked()
+}
+
+// removeAnonymous removes the container's unnamed volumes that nobody else
+// uses.
+func (s *Service) removeAnonymous(rec *davit.Container) error {
+	var errs error
+	for _, m := range rec.Mounts {
+		if m.Type != "volume" {
+			continue
+		}
+		v, err := s.Volumes.Get(m.Name)
+		if err != nil || !v.Anonymous || s.volumeUser(m.Name, rec.ID) != "" {
+			continue
+		}
+		errs = errors.Join(errs, s.Volumes.Remove(m.Name))
+	}
+	return errs
+}
+
+// rename gives the container another name.
+func (s *Service) rename(_ context.Context, _ *engine.Job, q davit.Rename) (davit.Nothing, error) {
+	c, err := s.find(q.Container)
+	if err != nil {
+		return davit.Nothing{}, err
+	}
+	name := strings.TrimPrefix(q.Name, "/")
+	if !validName.MatchString(name) {
+		return davit.Nothing{}, davit.Errorf(davit.InvalidName, "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if holder, taken := s.names[name]; taken {
+		return davit.Nothing{}, nameConflict(name, holder)
+	}
+	rec := c.record()
+	old := rec.Name
+	rec.Name = name
+	if err := s.State.PutContainer(&rec); err != nil {
+		return davit.Nothing{}, err
+	}
+	c.update(func(r *davit.Container) { r.Name = name })
+	delete(s.names, old)
+	s.names[name] = c.id
+	s.emitContainer("rename", c, map[string]string{"oldName": "/" + old})
+	return davit.Nothing{}, nil
+}
+
+// resize sets the size of the container's terminal.
+func (s *Service) resize(ctx context.Context, _ *engine.Job, q davit.Resize) (davit.Nothing, error) {
+	c, err := s.find(q.Container)
+	if err != nil {
+		return davit.Nothing{}, err
+	}
+	proc, err := c.process()
+	if err != nil {
+		return davit.Nothing{}, err
+	}
+	return davit.Nothing{}, proc.Resize(ctx, q.Rows, q.Columns)
+}
+
+// parseSignal reads a signal's name, with or without SIG, or its number.
+func parseSignal(name string) (int, error) {
+	if n, err := strconv.Atoi(name); err == nil {
+		if n < 1 || n > 64 {
+			return 0, invalid("invalid signal: %s", name)
+		}
+		return n, nil
+	}
+	if n, ok := linux.SignalNumber(name); ok {
+		return n, nil
+	}
+	return 0, invalid("invalid signal: %s", name)
+}
