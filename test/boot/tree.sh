@@ -1,0 +1,43 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# tree.sh DIRECTORY [SUITE] makes, once, what the boot test starts from:
+#
+#   DIRECTORY/tree-SUITE-REVISION/      a Debian tree with systemd, without Davit
+#   DIRECTORY/web-SUITE-REVISION.tar    the root of a Debian-based image with a web server
+#
+# and prints their two paths. It downloads packages of Debian and nothing else.
+# shellcheck disable=SC2016 # hooks expand their own arguments
+set -eu
+
+revision=3 # raise when a list below changes
+cache=$1
+suite=${2:-bookworm}
+tree=$cache/tree-$suite-$revision
+web=$cache/web-$suite-$revision.tar
+
+mkdir -p "$cache"
+exec 9>"$cache/lock"
+flock 9
+
+if [ ! -d "$tree" ]; then
+	rm -rf "$tree.new"
+	mmdebstrap --quiet --variant=minbase \
+		--include=systemd,systemd-sysv,dbus,iptables,iproute2,libseccomp2,procps,curl,kmod,udev \
+		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+		--dpkgopt='path-exclude=/usr/share/locale/*' \
+		--customize-hook='echo davit-guest > "$1/etc/hostname"; mkdir -p "$1/var/log/journal"; : > "$1/etc/machine-id"' \
+		"$suite" "$tree.new" >&2
+	mv "$tree.new" "$tree"
+fi
+
+if [ ! -f "$web" ]; then
+	mmdebstrap --quiet --variant=minbase --include=busybox \
+		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+		--dpkgopt='path-exclude=/usr/share/locale/*' \
+		--customize-hook='mkdir -p "$1/srv/www"; echo "served by Davit" > "$1/srv/www/index.html"' \
+		--format=tar "$suite" "$web.new" >&2
+	mv "$web.new" "$web"
+fi
+
+echo "$tree"
+echo "$web"
