@@ -4,6 +4,8 @@ package davit
 
 import (
 	"net/netip"
+	"reflect"
+	"strings"
 )
 
 // Config is the daemon's configuration: flags over the file over the
@@ -48,4 +50,26 @@ func DefaultConfig() Config {
 		Launcher: "auto", StorageDriver: "overlay", IPTables: true, IPMasq: true, IPForward: true, ICC: true,
 		LogDriver: "json-file", FavorDynmods: true, ShutdownTimeout: 5, CertsDir: "/etc/davit/certs.d",
 	}
+}
+
+// EffectiveLogLevel is LogLevel, or "debug" with Debug.
+func (c *Config) EffectiveLogLevel() string {
+	if c.Debug {
+		return "debug"
+	}
+	return c.LogLevel
+}
+
+// ConfigDiff returns the keys in which two configurations differ, as they are
+// called in the file.
+func ConfigDiff(a, b Config) []string {
+	var out []string
+	va, vb := reflect.ValueOf(a), reflect.ValueOf(b)
+	for f := range va.Type().Fields() {
+		if !reflect.DeepEqual(va.FieldByIndex(f.Index).Interface(), vb.FieldByIndex(f.Index).Interface()) {
+			key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			out = append(out, key)
+		}
+	}
+	return out
 }

@@ -98,6 +98,9 @@ func (s *Service) openDoor(d *door, q engine.Request) error {
 		return nil
 	case <-j.Done():
 		_, err := j.Wait(s.base)
+		if davit.KindOf(err) == davit.NotModified {
+			return nil // there is nothing to serve: no bus on this host
+		}
 		return err
 	}
 }
