@@ -235,3 +235,29 @@ func CloseFDs(fds []int) {
 		_ = unix.Close(fd)
 	}
 }
+
+// ReceiveFD reads the one descriptor that a message on the blocking socket
+// carries; the message's bytes are of no interest. This is how libcontainer
+// hands over a terminal.
+func ReceiveFD(socket int) (int, error) {
+	buf := make([]byte, 4096)
+	oob := make([]byte, unix.CmsgSpace(4))
+	for {
+		_, oobn, _, _, err := unix.Recvmsg(socket, buf, oob, unix.MSG_CMSG_CLOEXEC)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return -1, os.NewSyscallError("recvmsg", err)
+		}
+		fds, err := rights(oob[:oobn])
+		if err != nil {
+			return -1, err
+		}
+		if len(fds) != 1 {
+			CloseFDs(fds)
+			return -1, io.ErrUnexpectedEOF
+		}
+		return fds[0], nil
+	}
+}

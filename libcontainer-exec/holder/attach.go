@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package holder
+
+import (
+	"os"
+
+	"github.com/davit-engine/davit/internal/containerlog"
+	"github.com/davit-engine/davit/libcontainer-exec/protocol"
+	"golang.org/x/sys/unix"
+)
+
+// lastPipe is the size that a client's pipe is given when the container has
+// ended: what is still in the container's own pipes fits, so a client that
+// reads slowly loses nothing and holds nobody up. It is the most that a
+// process without CAP_SYS_RESOURCE may ask for (pipe(7)).
+const lastPipe = 1 << 20
+
+// client is an attachment: pipes whose other ends the daemon has.
+type client struct {
+	id       string
+	stdin    *os.File
+	outputs  [3]*os.File // by stream
+	detached bool        // its stdin ended by detaching; guarded by holder.mu
+}
+
+// attach adds a client whose pipes are fds: those that with names, in the
+// order stdin, stdout, stderr. It takes fds over.
+func (h *holder) attach(id string, with []bool, fds []int) *protocol.Error {
+	c := &client{id: id}
+	rest := fds
+	for i, wanted := range with {
+		if !wanted || i > 2 || len(rest) == 0 {
+			continue
+		}
+		_ = unix.SetNonblock(rest[0], true) // on a pipe's end it cannot fail
+		f := os.NewFile(uintptr(rest[0]), "client")
+		rest = rest[1:]
+		if i == 0 {
+			c.stdin = f
+		} else {
+			c.outputs[i] = f
+		}
+	}
+	protocol.CloseFDs(rest)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.leaving || h.state.Status == protocol.Exited {
+		c.close()
+		return notRunning()
+	}
+	h.clients = append(h.clients, c)
+	if c.stdin != nil {
+		h.background.Go(func() { h.feed(c) })
+	}
+	return nil
+}
+
+func (h *holder) detach(id string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.clients {
+		if c.id == id {
+			c.detached = true
+		}
+	}
+}
+
+func (c *client) close() {
+	if c.stdin != nil {
+		_ = c.stdin.Close()
+	}
+	for _, f := range c.outputs {
+		if f != nil {
+			_ = f.Close()
+		}
+	}
+}
+
+// feed copies a client's input to the container until either has ended.
+func (h *holder) feed(c *client) {
+	buf := make([]byte, chunk)
+	for {
+		n, err := c.stdin.Read(buf)
+		if n > 0 && !h.input(buf[:n]) {
+			_ = c.stdin.Close() // the client's writes fail, as into a pipe that nobody reads
+			return
+		}
+		if err != nil {
+			break
+		}
+	}
+	h.mu.Lock()
+	r, last := h.run, h.spec.StdinOnce && !c.detached
+	h.mu.Unlock()
+	if last && r != nil {
+		r.closeStdin()
+	}
+}
+
+// input writes p to the container's stdin; false when it has none.
+func (h *holder) input(p []byte) bool {
+	h.mu.Lock()
+	r := h.run
+	h.mu.Unlock()
+	if r == nil || !h.spec.OpenStdin {
+		return false
+	}
+	r.stdinMu.Lock()
+	f := r.stdin
+	r.stdinMu.Unlock()
+	if f == nil {
+		return false
+	}
+	_, err := f.Write(p) // whole: the file has its own write lock
+	return err == nil
+}
+
+// broadcast writes p to all clients of the stream. A slow one makes the
+// container wait, one whose pipe is broken is dropped.
+func (h *holder) broadcast(stream containerlog.Stream, p []byte) {
+	h.mu.Lock()
+	clients := h.clients
+	h.mu.Unlock()
+	for _, c := range clients {
+		f := c.outputs[stream]
+		if f == nil {
+			continue
+		}
+		if _, err := f.Write(p); err != nil {
+			_ = f.Close() // further writes fail at once
+		}
+	}
+}
+
+// widenClients makes room for the last output.
+func (h *holder) widenClients() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.clients {
+		for _, f := range c.outputs {
+			if f == nil {
+				continue
+			}
+			if raw, err := f.SyscallConn(); err == nil {
+				_ = raw.Control(func(fd uintptr) {
+					_, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, lastPipe) // refused: the client may be held up
+				})
+			}
+		}
+	}
+}
+
+// endClients closes all attachments: their output has ended.
+func (h *holder) endClients() {
+	h.mu.Lock()
+	clients := h.clients
+	h.clients = nil
+	h.mu.Unlock()
+	for _, c := range clients {
+		c.close()
+	}
+}

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package holder
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/davit-engine/davit/internal/containerlog"
+	"github.com/davit-engine/davit/libcontainer-exec/protocol"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// firstDelay doubles at each restart up to maxDelay, and is back after a
+	// run of goodRun: Docker's restart manager.
+	firstDelay = 100 * time.Millisecond
+	maxDelay   = time.Minute
+	goodRun    = 10 * time.Second
+
+	// claimTimeout is how long a container that nobody has started waits for
+	// the daemon that wanted it.
+	claimTimeout = time.Minute
+	// fetchTimeout is how long the news of a failed creation waits.
+	fetchTimeout = 10 * time.Second
+)
+
+// startRequest lets a created container run; the answer goes to done.
+type startRequest struct{ done chan<- error }
+
+// live is the container's life. It returns the exit status of the process.
+func (h *holder) live() int {
+	r, err := h.create()
+	if err != nil {
+		h.reportFailure(err)
+		h.cleanup()
+		h.drop()
+		return 1
+	}
+	h.setState(func(s *protocol.State) {
+		s.Status, s.Pid, s.PidStart, s.Cgroups = protocol.Created, r.pid, r.pidStart, r.cgroups
+	})
+	close(h.created)
+	if !h.awaitStart(r) {
+		// Nobody was told of a container: nothing of it stays.
+		_ = r.signal(unix.SIGKILL)
+		h.finish(r)
+		h.cleanup()
+		h.drop()
+		return 0
+	}
+	exit := h.runUntilFinal(r)
+	h.recordExit(exit)
+	h.mu.Lock()
+	asked := h.stopping
+	h.mu.Unlock()
+	if asked {
+		return 0
+	}
+	return exit.Code
+}
+
+// create prepares the host and makes the container for the first time.
+func (h *holder) create() (*run, error) {
+	if err := h.enterCgroup(); err != nil {
+		return nil, err
+	}
+	if err := mountRootfs(h.spec.Rootfs); err != nil {
+		return nil, err
+	}
+	if h.spec.LogPath != "" {
+		log, err := containerlog.Create(h.spec.LogPath, containerlog.Options{MaxSize: h.spec.LogMaxSize, MaxFiles: h.spec.LogMaxFiles})
+		if err != nil {
+			return nil, err
+		}
+		h.log = log
+	}
+	return h.newRun()
+}
+
+// reportFailure keeps the reason for whoever asked for the container.
+func (h *holder) reportFailure(err error) {
+	if e, ok := errors.AsType[*protocol.Error](err); ok {
+		h.createErr = e
+	} else {
+		h.createErr = &protocol.Error{Message: err.Error()}
+	}
+	close(h.created)
+	h.notify.send("STATUS=Cannot create the container: " + oneLine(err.Error()))
+	timer := time.NewTimer(fetchTimeout)
+	defer timer.Stop()
+	select {
+	case <-h.fetched:
+	case <-timer.C:
+	}
+}
+
+// oneLine keeps a message from being read as further assignments.
+func oneLine(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c < ' ' {
+			b[i] = ' '
+		}
+	}
+	return string(b)
+}
+
+// awaitStart waits for the daemon to start the container. It returns false
+// when that cannot come any more.
+func (h *holder) awaitStart(r *run) bool {
+	claim := time.NewTimer(claimTimeout)
+	defer claim.Stop()
+	for {
+		select {
+		case req := <-h.started:
+			err := h.start(r)
+			req.done <- err
+			return err == nil
+		case <-r.ended: // killed by hand
+			return false
+		case <-h.stopped:
+			return false
+		case <-h.idle:
+			if h.connections() == 0 {
+				return false
+			}
+		case <-claim.C:
+			if h.connections() == 0 {
+				return false
+			}
+		}
+	}
+}
+
+// start executes the program of a created run.
+func (h *holder) start(r *run) error {
+	if err := r.start(); err != nil {
+		return fmt.Errorf("cannot start the container: %w", err)
+	}
+	h.setState(func(s *protocol.State) {
+		s.Status, s.Pid, s.PidStart, s.StartedAt, s.Exit, s.Cgroups = protocol.Running, r.pid, r.pidStart, r.startedAt, nil, r.cgroups
+	})
+	h.notify.send("READY=1\nSTATUS=Running")
+	return nil
+}
+
+// runUntilFinal waits for the exits of the started run r and those that the
+// restart policy makes follow, and returns the last.
+func (h *holder) runUntilFinal(r *run) *protocol.Exit {
+	delay := firstDelay
+	for {
+		<-r.ended
+		if r.lasted() >= goodRun {
+			delay = firstDelay
+		}
+		exit := r.exit()
+		exit.Restarts = h.restarts()
+		if !h.restartWanted(exit) {
+			h.writeExit(exit) // first of all: whatever is killed now, the code is known
+			h.finish(r)
+			return exit
+		}
+		h.finish(r)
+		h.setState(func(s *protocol.State) { s.Status, s.Pid, s.PidStart, s.Exit = protocol.Restarting, 0, 0, exit })
+		h.notify.send("STATUS=Exited with code " + itoa(exit.Code) + ", to be restarted")
+		if !h.pause(delay) {
+			h.writeExit(exit)
+			return exit
+		}
+		delay = min(2*delay, maxDelay)
+		next, err := h.again()
+		if err != nil {
+			exit = &protocol.Exit{Code: failureCode, At: time.Now(), Error: err.Error(), StartedAt: exit.StartedAt, Restarts: h.restarts()}
+			h.writeExit(exit)
+			return exit
+		}
+		r = next
+	}
+}
+
+// failureCode is the code of a container that could not be started, as of the
+// docker CLI when it is the engine's fault.
+const failureCode = 128
+
+// pause waits for d; false when the container is to end instead.
+func (h *holder) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-h.stopped:
+		return false
+	}
+}
+
+// again makes and starts the container's next run.
+func (h *holder) again() (*run, error) {
+	r, err := h.newRun()
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	h.state.Restarts++
+	h.mu.Unlock()
+	if err := h.start(r); err != nil {
+		_ = r.signal(unix.SIGKILL)
+		<-r.ended
+		h.finish(r)
+		return nil, err
+	}
+	return r, nil
+}
+
+func (h *holder) restarts() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.state.Restarts
+}
+
+// restartWanted applies the restart policy.
+func (h *holder) restartWanted(exit *protocol.Exit) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stopping {
+		return false
+	}
+	switch h.spec.Restart {
+	case "always", "unless-stopped":
+		return true
+	case "on-failure":
+		return exit.Code != 0 && (h.spec.MaxRetries == 0 || h.state.Restarts < h.spec.MaxRetries)
+	}
+	return false
+}
+
+// finish ends what belonged to one run: streams, cgroups, libcontainer's state.
+func (h *holder) finish(r *run) {
+	<-r.ended
+	r.drain()
+	h.endClients()
+	if h.log != nil {
+		if err := h.log.Flush(); err != nil {
+			h.complain("cannot write the log", err)
+		}
+	}
+	h.mu.Lock()
+	h.run = nil
+	h.mu.Unlock()
+	h.removeState(r.cgroups)
+}
+
+// removeState removes libcontainer's state and the cgroups, so that a
+// container of the same name can be made.
+func (h *holder) removeState(cgroups map[string]string) {
+	h.removeCgroups(cgroups)
+	if err := os.RemoveAll(filepath.Join(h.dir, protocol.RuncRoot)); err != nil {
+		h.complain("cannot remove libcontainer's state", err)
+	}
+}
+
+// writeExit makes the exit known to whoever comes later.
+func (h *holder) writeExit(exit *protocol.Exit) {
+	if err := protocol.WriteFile(filepath.Join(h.dir, protocol.ExitFile), exit); err != nil {
+		h.complain("cannot record the exit", err)
+	}
+}
+
+// recordExit cleans the host up and tells of the exit, which is in exit.json
+// already. Whoever is told may rely on nothing being left but this process.
+func (h *holder) recordExit(exit *protocol.Exit) {
+	h.cleanup()
+	_ = os.Remove(filepath.Join(h.dir, protocol.SocketFile)) // a new client would be too late
+	h.setState(func(s *protocol.State) {
+		s.Status, s.Pid, s.PidStart, s.Exit, s.Cgroups = protocol.Exited, 0, 0, exit, nil
+	})
+	h.notify.send("STOPPING=1\nSTATUS=Exited with code " + itoa(exit.Code))
+}
+
+// cleanup undoes what create did. It is idempotent.
+func (h *holder) cleanup() {
+	if h.log != nil {
+		if err := h.log.Close(); err != nil {
+			h.complain("cannot close the log", err)
+		}
+		h.log = nil
+	}
+	h.removeState(nil)
+	if err := unix.Unmount(h.spec.Rootfs.Target, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		h.complain("cannot unmount the root file system", err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	protocol.CloseFDs(h.hold)
+	h.hold = nil
+	if h.netns != nil {
+		_ = h.netns.Close()
+		h.netns = nil
+	}
+}
+
+// drop removes the runtime directory of a container that never ran, but for
+// what a failure had to say.
+func (h *holder) drop() {
+	for _, name := range []string{protocol.SocketFile, protocol.StateFile, protocol.SpecFile} {
+		_ = os.Remove(filepath.Join(h.dir, name))
+	}
+	if info, err := os.Stat(filepath.Join(h.dir, protocol.LogFile)); err == nil && info.Size() == 0 {
+		_ = os.RemoveAll(h.dir)
+	}
+}
+
+func itoa(n int) string {
+	if n < 0 {
+		return "-" + itoa(-n)
+	}
+	if n < 10 {
+		return string(rune('0' + n))
+	}
+	return itoa(n/10) + string(rune('0'+n%10))
+}

@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package holder
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/davit-engine/davit/internal/containerlog"
+	"github.com/davit-engine/davit/libcontainer-exec/protocol"
+	"golang.org/x/sys/unix"
+)
+
+// drainTimeout is how long the output of an ended container may still come: a
+// process outside of it may hold the other end of a pipe.
+const drainTimeout = 5 * time.Second
+
+// chunk is how much output is read at once, in bytes.
+const chunk = 32 << 10
+
+// run is one life of the container's first process.
+type run struct {
+	h         *holder
+	pid       int
+	pidStart  uint64
+	cgroups   map[string]string
+	startedAt time.Time
+	endedAt   time.Time
+	status    syscall.WaitStatus
+	oomKilled bool
+	ended     chan struct{} // closed when status is known
+
+	stdinMu sync.Mutex
+	stdin   *os.File    // the writing end, or the terminal; nil when closed
+	outputs [3]*os.File // by stream: the reading ends; a terminal is Stdout
+	pumps   chan struct{}
+}
+
+// newRun has the monitor make the container. Its first process waits.
+func (h *holder) newRun() (*run, error) {
+	r := &run{h: h, ended: make(chan struct{}), pumps: make(chan struct{})}
+	args := []string{"create", h.dir, h.cgroup}
+	if h.netns != nil {
+		args = append(args, "/proc/"+itoa(os.Getpid())+"/fd/"+itoa(int(h.netns.Fd())))
+	}
+	console, theirs, err := r.makeStdio()
+	if err != nil {
+		return nil, err
+	}
+	h.reaper.begin()
+	report, err := h.runMonitor(args, theirs)
+	if err != nil {
+		h.reaper.end()
+		r.closeStdio()
+		closeFD(console)
+		h.removeState(nil)
+		return nil, err
+	}
+	r.pid, r.cgroups = report.Pid, report.Cgroups
+	exited := h.reaper.watch(r.pid)
+	h.reaper.end()
+	r.pidStart = startTime(r.pid)
+	h.background.Go(func() { r.await(exited) })
+	if err := r.adopt(console); err != nil {
+		_ = r.signal(unix.SIGKILL)
+		<-r.ended
+		r.closeStdio()
+		h.removeState(r.cgroups)
+		return nil, err
+	}
+	h.mu.Lock()
+	h.run = r
+	h.mu.Unlock()
+	return r, nil
+}
+
+// await records how the process ended.
+func (r *run) await(exited <-chan syscall.WaitStatus) {
+	r.status = <-exited
+	r.endedAt = time.Now()
+	r.oomKilled = oomKilled(r.cgroups)
+	close(r.ended)
+}
+
+// adopt takes the terminal and the namespace that came with the new process,
+// and begins to copy its output.
+func (r *run) adopt(console int) error {
+	h := r.h
+	if console >= 0 {
+		master, err := receiveMaster(console)
+		if err != nil {
+			return err
+		}
+		r.stdin, r.outputs[containerlog.Stdout] = master, master
+	}
+	if h.spec.OwnNetns && h.netns == nil {
+		f, err := os.Open("/proc/" + itoa(r.pid) + "/ns/net")
+		if err != nil {
+			return fmt.Errorf("cannot keep the network namespace: %w", err)
+		}
+		h.mu.Lock()
+		h.netns = f
+		h.mu.Unlock()
+	}
+	var pumps sync.WaitGroup
+	for stream, f := range r.outputs {
+		if f != nil {
+			pumps.Go(func() { r.pump(containerlog.Stream(stream), f) })
+		}
+	}
+	h.background.Go(func() {
+		pumps.Wait()
+		close(r.pumps)
+	})
+	return nil
+}
+
+// makeStdio makes what the process is to have as stdio, and keeps the other
+// ends. With a terminal console is the socket on which its master will come,
+// else -1.
+func (r *run) makeStdio() (console int, theirs []int, err error) {
+	if r.h.spec.Tty {
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return -1, nil, os.NewSyscallError("socketpair", err)
+		}
+		return pair[0], []int{pair[1]}, nil
+	}
+	fail := func(err error) (int, []int, error) {
+		protocol.CloseFDs(theirs)
+		r.closeStdio()
+		return -1, nil, fmt.Errorf("cannot make the container's stdio: %w", err)
+	}
+	var in int
+	if r.h.spec.OpenStdin {
+		in, r.stdin, err = pipe(true)
+	} else {
+		in, err = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	}
+	if err != nil {
+		return fail(err)
+	}
+	theirs = append(theirs, in)
+	for _, stream := range []containerlog.Stream{containerlog.Stdout, containerlog.Stderr} {
+		out, f, err := pipe(false)
+		if err != nil {
+			return fail(err)
+		}
+		theirs = append(theirs, out)
+		r.outputs[stream] = f
+	}
+	return -1, theirs, nil
+}
+
+// pipe returns a pipe: theirs, which blocks as programs expect, and ours, which
+// does not. write says that ours is the writing end.
+func pipe(write bool) (theirs int, ours *os.File, err error) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		return -1, nil, os.NewSyscallError("pipe2", err)
+	}
+	mine := 0
+	if write {
+		mine = 1
+	}
+	if err := unix.SetNonblock(fds[mine], true); err != nil {
+		protocol.CloseFDs(fds[:])
+		return -1, nil, os.NewSyscallError("fcntl", err)
+	}
+	return fds[1-mine], os.NewFile(uintptr(fds[mine]), "stdio"), nil
+}
+
+func closeFD(fd int) {
+	if fd >= 0 {
+		_ = unix.Close(fd)
+	}
+}
+
+// receiveMaster takes a pty's master from the socket that libcontainer sent it
+// to, and closes the socket.
+func receiveMaster(console int) (*os.File, error) {
+	defer unix.Close(console)
+	fd, err := protocol.ReceiveFD(console)
+	if err != nil {
+		return nil, fmt.Errorf("cannot receive the terminal: %w", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		_ = unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fd), "pty"), nil
+}
+
+// start opens exec.fifo: the first process waits for that, and executes its
+// program next (libcontainer's Container.Exec does the same).
+func (r *run) start() error {
+	path := filepath.Join(r.h.dir, protocol.RuncRoot, r.h.id, "exec.fifo")
+	// For writing too, so that reading waits instead of seeing the end.
+	fifo, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	begun := make(chan error, 1)
+	r.startedAt = time.Now()
+	r.h.background.Go(func() {
+		_, err := fifo.Read(make([]byte, 1))
+		begun <- err
+	})
+	select {
+	case err = <-begun:
+	case <-r.ended:
+		err = errors.New("the container was killed before it began")
+	}
+	return errors.Join(err, fifo.Close(), os.Remove(path))
+}
+
+// signal sends a signal to the first process; [os.ErrProcessDone] when it has
+// ended.
+func (r *run) signal(sig syscall.Signal) error { return r.h.reaper.kill(r.pid, sig) }
+
+func (r *run) lasted() time.Duration { return r.endedAt.Sub(r.startedAt) }
+
+func (r *run) exit() *protocol.Exit {
+	return &protocol.Exit{Code: exitCode(r.status), OOMKilled: r.oomKilled, At: r.endedAt, StartedAt: r.startedAt}
+}
+
+// pump copies one output to the log and to whoever is attached, until its end:
+// EOF of a pipe, EIO of a terminal.
+func (r *run) pump(stream containerlog.Stream, f *os.File) {
+	buf := make([]byte, chunk)
+	for {
+		n, err := f.Read(buf)
+		if n > 0 {
+			if r.h.log != nil {
+				if err := r.h.log.Write(stream, buf[:n]); err != nil {
+					r.h.complain("cannot write the log", err)
+				}
+			}
+			r.h.broadcast(stream, buf[:n])
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// drain waits for the rest of the output of an ended run and closes its stdio.
+func (r *run) drain() {
+	r.h.widenClients()
+	timer := time.NewTimer(drainTimeout)
+	defer timer.Stop()
+	select {
+	case <-r.pumps:
+		r.closeStdio()
+		return
+	case <-timer.C:
+	}
+	r.closeStdio()
+	r.h.endClients() // a pump may wait for one of them
+	<-r.pumps
+}
+
+// closeStdin ends the container's input, where that is not a terminal.
+func (r *run) closeStdin() {
+	if r.h.spec.Tty {
+		return
+	}
+	r.stdinMu.Lock()
+	defer r.stdinMu.Unlock()
+	if r.stdin != nil {
+		_ = r.stdin.Close()
+		r.stdin = nil
+	}
+}
+
+func (r *run) closeStdio() {
+	r.stdinMu.Lock()
+	defer r.stdinMu.Unlock()
+	if r.stdin != nil {
+		_ = r.stdin.Close()
+		r.stdin = nil
+	}
+	for _, f := range r.outputs {
+		if f != nil {
+			_ = f.Close() // of a terminal: closed already
+		}
+	}
+}
+
+// resize sets the terminal's size.
+func (r *run) resize(rows, cols uint16) error {
+	r.stdinMu.Lock()
+	defer r.stdinMu.Unlock()
+	if !r.h.spec.Tty || r.stdin == nil {
+		return errors.New("the container has no terminal")
+	}
+	raw, err := r.stdin.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var ioctlErr error
+	if err := raw.Control(func(fd uintptr) {
+		ioctlErr = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols})
+	}); err != nil {
+		return err
+	}
+	return os.NewSyscallError("ioctl TIOCSWINSZ", ioctlErr)
+}
+
+// runMonitor runs the monitor with the given stdio for the new process, which
+// is closed here, and returns its report.
+func (h *holder) runMonitor(args []string, stdio []int) (*protocol.Report, error) {
+	defer protocol.CloseFDs(stdio)
+	conn, theirs, err := protocol.Pair()
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	files := []uintptr{h.stderr.Fd(), h.stderr.Fd(), h.stderr.Fd(), uintptr(theirs)}
+	for _, fd := range stdio {
+		files = append(files, uintptr(fd))
+	}
+	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", protocol.EnvSeccomp + "=" + h.spec.Seccomp}
+	pid, err := syscall.ForkExec(h.spec.Monitor, append([]string{"davit-monitor"}, args...),
+		&syscall.ProcAttr{Dir: "/", Env: env, Files: files})
+	closeFD(theirs)
+	if err != nil {
+		return nil, fmt.Errorf("cannot run %s: %w", h.spec.Monitor, err)
+	}
+	exited := h.reaper.watch(pid)
+	gone := make(chan struct{})
+	var watcher sync.WaitGroup
+	watcher.Go(func() {
+		select {
+		case <-h.stopped: // nobody wants the result any more
+			_ = h.reaper.kill(pid, unix.SIGKILL)
+		case <-gone:
+		}
+	})
+	var report protocol.Report
+	fds, recvErr := conn.Receive(&report)
+	protocol.CloseFDs(fds)
+	status := <-exited // only then are its children ours
+	close(gone)
+	watcher.Wait()
+	switch {
+	case recvErr != nil:
+		return nil, fmt.Errorf("the monitor ended without a report (exit status %d, see %s)", exitCode(status), protocol.LogFile)
+	case report.Error != nil:
+		return nil, report.Error
+	}
+	return &report, nil
+}
+
+// startTime returns when the process was started, in clock ticks since boot;
+// with its pid it is its identity (field 22 of proc_pid_stat(5)).
+func startTime(pid int) uint64 {
+	p, err := os.ReadFile("/proc/" + itoa(pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	stat := string(p)
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 20 {
+		return 0
+	}
+	n, _ := strconv.ParseUint(fields[19], 10, 64)
+	return n
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package holder
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/davit-engine/davit/libcontainer-exec/protocol"
+	"golang.org/x/sys/unix"
+)
+
+// maxPending bounds the updates that a connection may have unread; one that
+// reads none is closed, and connects again when it lives.
+const maxPending = 1024
+
+// leaveTimeout is how long the last update waits to be read.
+const leaveTimeout = 5 * time.Second
+
+// conn is a connection of the daemon's.
+type conn struct {
+	h       *holder
+	wire    *protocol.Conn
+	updates chan *protocol.State // guarded by holder.mu; nil before it subscribes, and after the end
+	writer  sync.WaitGroup
+	calls   sync.WaitGroup
+}
+
+// accept serves the listening socket fd for the rest of the process's life.
+func (h *holder) accept(fd int) error {
+	listener := os.NewFile(uintptr(fd), protocol.SocketFile)
+	raw, err := listener.SyscallConn()
+	if err != nil {
+		return err
+	}
+	go func() {
+		for {
+			var peer int
+			var acceptErr error
+			err := raw.Read(func(fd uintptr) bool {
+				peer, _, acceptErr = unix.Accept4(int(fd), unix.SOCK_CLOEXEC)
+				return !errors.Is(acceptErr, unix.EAGAIN)
+			})
+			if err != nil {
+				return
+			}
+			if acceptErr != nil {
+				continue // the peer has gone again
+			}
+			h.admit(peer)
+		}
+	}()
+	return nil
+}
+
+func (h *holder) admit(fd int) {
+	wire, err := protocol.NewConn(fd)
+	if err != nil {
+		h.complain("cannot use a connection", err)
+		return
+	}
+	c := &conn{h: h, wire: wire}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.leaving {
+		_ = wire.Close()
+		return
+	}
+	h.conns[c] = struct{}{}
+	go c.serve()
+}
+
+func (h *holder) connections() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.conns)
+}
+
+// serve answers requests until the peer closes.
+func (c *conn) serve() {
+	for {
+		var req protocol.Request
+		fds, err := c.wire.Receive(&req)
+		if err != nil {
+			break
+		}
+		switch req.Op {
+		case protocol.OpCreated, protocol.OpStart, protocol.OpExec, protocol.OpExecWait:
+			c.calls.Go(func() { c.answer(&req, fds) }) // they wait for something
+		default:
+			c.answer(&req, fds)
+		}
+	}
+	h := c.h
+	h.mu.Lock()
+	delete(h.conns, c)
+	if c.updates != nil {
+		close(c.updates)
+		c.updates = nil
+	}
+	last := len(h.conns) == 0
+	h.mu.Unlock()
+	_ = c.wire.Close()
+	c.writer.Wait()
+	h.forgetSessions(c)
+	if last {
+		select {
+		case h.idle <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// answer does one request. It takes fds over.
+func (c *conn) answer(req *protocol.Request, fds []int) {
+	h := c.h
+	packet := protocol.Packet{Seq: req.Seq}
+	var pass []int
+	switch req.Op {
+	case protocol.OpCreated:
+		<-h.created
+		packet.Error = h.createErr
+	case protocol.OpHold:
+		h.mu.Lock()
+		h.hold, fds = append(h.hold, fds...), nil
+		h.mu.Unlock()
+	case protocol.OpStart:
+		packet.Error = h.requestStart()
+	case protocol.OpSignal:
+		packet.Error = h.signal(req.Signal, req.Stop)
+	case protocol.OpResize:
+		packet.Error = h.resize(req.Rows, req.Cols)
+	case protocol.OpNetns:
+		pass, packet.Error = h.netnsFD()
+	case protocol.OpAttach:
+		packet.Error = h.attach(req.ID, req.With, fds)
+		fds = nil
+	case protocol.OpDetach:
+		h.detach(req.ID)
+	case protocol.OpExec:
+		packet.Pid, packet.Error = h.exec(c, req.ID, fds)
+		fds = nil
+	case protocol.OpExecWait:
+		packet.Exit, packet.Error = h.execWait(req.ID)
+	case protocol.OpSubscribe:
+		c.subscribe()
+	default:
+		packet.Error = &protocol.Error{Kind: protocol.KindUnsupported, Message: "unknown request " + string(req.Op)}
+	}
+	protocol.CloseFDs(fds)
+	err := c.wire.Send(&packet, pass...)
+	protocol.CloseFDs(pass)
+	if err == nil && req.Op == protocol.OpCreated && packet.Error != nil {
+		select {
+		case h.fetched <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// subscribe has the current state and all that follow sent.
+func (c *conn) subscribe() {
+	h := c.h
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c.updates != nil || h.leaving {
+		return
+	}
+	updates := make(chan *protocol.State, maxPending)
+	c.updates = updates
+	if h.state.Status != "" {
+		state := h.state
+		updates <- &state
+	}
+	c.writer.Go(func() {
+		for state := range updates {
+			if c.wire.Send(&protocol.Packet{Update: state}) != nil {
+				_ = c.wire.Close()
+			}
+		}
+	})
+}
+
+// publish queues an update; holder.mu is held.
+func (c *conn) publish(state *protocol.State) {
+	if c.updates == nil {
+		return
+	}
+	select {
+	case c.updates <- state:
+	default:
+		_ = c.wire.Close()
+	}
+}
+
+// closeConns lets what was published be read, within reason, and ends all
+// connections.
+func (h *holder) closeConns() {
+	h.mu.Lock()
+	h.leaving = true
+	conns := make([]*conn, 0, len(h.conns))
+	for c := range h.conns {
+		conns = append(conns, c)
+		if c.updates != nil {
+			close(c.updates)
+			c.updates = nil
+		}
+	}
+	h.mu.Unlock()
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		for _, c := range conns {
+			c.writer.Wait()
+		}
+	}()
+	timer := time.NewTimer(leaveTimeout)
+	defer timer.Stop()
+	select {
+	case <-sent:
+	case <-timer.C:
+	}
+	for _, c := range conns {
+		_ = c.wire.Close()
+	}
+}
+
+func notRunning() *protocol.Error {
+	return &protocol.Error{Kind: protocol.KindNotRunning, Message: "the container is not running"}
+}
+
+func wireError(err error) *protocol.Error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*protocol.Error](err); ok {
+		return e
+	}
+	return &protocol.Error{Message: err.Error()}
+}
+
+func (h *holder) requestStart() *protocol.Error {
+	<-h.created
+	if h.createErr != nil {
+		return h.createErr
+	}
+	h.mu.Lock()
+	r, status := h.run, h.state.Status
+	h.mu.Unlock()
+	if r == nil || status != protocol.Created {
+		return &protocol.Error{Kind: protocol.KindInvalid, Message: "the container has been started already"}
+	}
+	done := make(chan error, 1)
+	select {
+	case h.started <- startRequest{done}:
+		return wireError(<-done)
+	case <-r.ended:
+		return notRunning()
+	}
+}
+
+// signal sends a signal to the container's first process. A container between
+// two runs is stopped by keeping the next from beginning.
+func (h *holder) signal(number int, stop bool) *protocol.Error {
+	h.mu.Lock()
+	r, status := h.run, h.state.Status
+	h.mu.Unlock()
+	if stop {
+		r = h.requestStop()
+	}
+	if r == nil {
+		if stop && status == protocol.Restarting {
+			return nil
+		}
+		return notRunning()
+	}
+	err := r.signal(syscall.Signal(number))
+	if errors.Is(err, os.ErrProcessDone) {
+		return notRunning()
+	}
+	return wireError(err)
+}
+
+func (h *holder) resize(rows, cols uint16) *protocol.Error {
+	h.mu.Lock()
+	r := h.run
+	h.mu.Unlock()
+	if r == nil {
+		return notRunning()
+	}
+	return wireError(r.resize(rows, cols))
+}
+
+// netnsFD returns a duplicate of the network namespace's descriptor, or of the
+// own one when the container uses the host's.
+func (h *holder) netnsFD() ([]int, *protocol.Error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var fd int
+	var err error
+	if h.netns != nil {
+		fd, err = unix.FcntlInt(h.netns.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	} else if h.spec.OwnNetns {
+		return nil, notRunning()
+	} else {
+		fd, err = unix.Open("/proc/self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	}
+	if err != nil {
+		return nil, wireError(err)
+	}
+	return []int{fd}, nil
+}
