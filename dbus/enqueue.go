@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbus
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	godbus "github.com/godbus/dbus/v5"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
+)
+
+// subjectFields are the fields of requests that name the thing that a job is
+// about, in the order in which EnqueueJob's subject looks for one.
+var subjectFields = [...]string{"Container", "Image", "Network", "Volume", "Reference", "ID", "Name"}
+
+// enqueueJob makes a job of any type that an outside caller may submit:
+// EnqueueJob(type, subject, parameters, flags). Parameters are the request's
+// fields by their names.
+func enqueueJob(c *call) ([]any, error) {
+	name, subject := arg[string](c, 0), arg[string](c, 1)
+	if err := checkFlags(arg[uint64](c, 3), 0); err != nil {
+		return nil, err
+	}
+	types := c.eng.Types()
+	i := slices.IndexFunc(types, func(t engine.TypeInfo) bool { return t.Name == name })
+	if i < 0 || types[i].Internal {
+		return nil, &engine.UnknownTypeError{Type: name}
+	}
+	if types[i].Class != engine.Change {
+		return nil, davit.Errorf(davit.NotSupported, "job %s cannot be enqueued: it is a %s", name, types[i].Class)
+	}
+	fields, err := fieldsOf(types[i], subject, arg[map[string]godbus.Variant](c, 2))
+	if err != nil {
+		return nil, err
+	}
+	q, err := c.eng.NewRequest(name, func(target any) error { return fillRequest(target, fields) })
+	if err != nil {
+		return nil, err
+	}
+	return c.submit(q)
+}
+
+// fieldsOf returns the request's fields as values for JSON.
+func fieldsOf(t engine.TypeInfo, subject string, parameters map[string]godbus.Variant) (map[string]any, error) {
+	fields := map[string]any{}
+	for name, v := range parameters {
+		if _, ok := t.Parameters[name]; !ok {
+			known := slices.Sorted(maps.Keys(t.Parameters))
+			return nil, refuse(invalidArgs, "job %s has no parameter %s (it has: %s)", t.Name, name, strings.Join(known, ", "))
+		}
+		value, err := plain(v.Value())
+		if err != nil {
+			return nil, refuse(invalidArgs, "parameter %s: %v", name, err)
+		}
+		fields[name] = value
+	}
+	if subject == "" {
+		return fields, nil
+	}
+	for _, name := range subjectFields {
+		if _, ok := t.Parameters[name]; !ok {
+			continue
+		}
+		if _, twice := fields[name]; twice {
+			return nil, refuse(invalidArgs, "job %s: the subject and parameter %s say the same", t.Name, name)
+		}
+		fields[name] = subject
+		return fields, nil
+	}
+	return nil, refuse(invalidArgs, "job %s takes no subject", t.Name)
+}
+
+// plain converts a value from the bus to one that encoding/json writes.
+func plain(v any) (any, error) {
+	switch v := v.(type) {
+	case godbus.Variant:
+		return plain(v.Value())
+	case godbus.UnixFD, godbus.UnixFDIndex, godbus.Signature:
+		return nil, fmt.Errorf("a value of type %s is not understood", godbus.SignatureOf(v))
+	case map[string]godbus.Variant:
+		out := map[string]any{}
+		for k, e := range v {
+			p, err := plain(e.Value())
+			if err != nil {
+				return nil, err
+			}
+			out[k] = p
+		}
+		return out, nil
+	case []godbus.Variant:
+		out := []any{}
+		for _, e := range v {
+			p, err := plain(e.Value())
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, p)
+		}
+		return out, nil
+	}
+	return v, nil
+}
+
+// fillRequest decodes the fields into a request, which is a pointer to a
+// struct of the root package.
+func fillRequest(target any, fields map[string]any) error {
+	if name := streamField(target); name != "" {
+		return davit.Errorf(davit.NotSupported, "this job needs a stream (%s), which only the REST API carries", name)
+	}
+	data, err := json.Marshal(fields)
+	if err != nil {
+		return refuse(invalidArgs, "the parameters cannot be converted: %v", err)
+	}
+	dec := json.NewDecoder(strings.NewReader(string(data)))
+	dec.DisallowUnknownFields()
+	err = dec.Decode(target)
+	var mismatch *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &mismatch):
+		return refuse(invalidArgs, "parameter %s must be of type %s", mismatch.Field, signatureFor(mismatch.Type.String()))
+	case err != nil:
+		return refuse(invalidArgs, "%v", err)
+	}
+	return nil
+}
+
+// streamField returns the name of a field that a caller cannot write down: a
+// reader, a writer or a function.
+func streamField(target any) string {
+	t := reflect.TypeOf(target).Elem()
+	for f := range t.Fields() {
+		if k := f.Type.Kind(); f.Tag.Get("json") == "-" && (k == reflect.Interface || k == reflect.Func) {
+			return f.Name
+		}
+	}
+	return ""
+}
+
+// signatures are the D-Bus types that the Go types of request fields are best
+// given in.
+var signatures = map[string]string{
+	"string": "s", "bool": "b", "[]string": "as", "map[string]string": "a{ss}", "map[string][]string": "a{sas}",
+	"int": "x", "int32": "i", "int64": "x", "uint": "t", "uint16": "q", "uint32": "u", "uint64": "t", "float64": "d",
+	"time.Duration": "x", "*time.Duration": "x", // nanoseconds
+	"time.Time": "s", // RFC 3339
+}
+
+// signatureFor returns the D-Bus type that a parameter is given in: structures
+// of the root package are dictionaries.
+func signatureFor(goType string) string {
+	if s, ok := signatures[goType]; ok {
+		return s
+	}
+	if strings.HasPrefix(goType, "[") {
+		return "av"
+	}
+	return "a{sv}"
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbus
+
+import (
+	godbus "github.com/godbus/dbus/v5"
+
+	"github.com/davit-engine/davit"
+)
+
+func networkProperties(n davit.NetworkInfo) properties {
+	return properties{
+		"Id": text(n.ID), "Name": text(n.Name), "Driver": text(n.Driver), "Internal": n.Internal,
+		"InterfaceName": text(n.Link), "CreateTimestamp": usec(n.Created),
+	}
+}
+
+// networkLine is a line of ListNetworks, a(ssssto).
+type networkLine struct {
+	ID, Name, Driver, Link string
+	Created                uint64 // microseconds since the epoch
+	Path                   godbus.ObjectPath
+}
+
+func listNetworks(c *call) ([]any, error) {
+	filters, err := listArgs(c)
+	if err != nil {
+		return nil, err
+	}
+	list, err := ask(c, davit.Networks{Filters: filters})
+	lines := []networkLine{}
+	for _, n := range list {
+		lines = append(lines, networkLine{
+			text(n.ID), text(n.Name), text(n.Driver), text(n.Link), usec(n.Created), pathOf("network", n.ID),
+		})
+	}
+	return []any{lines}, err
+}
+
+func getNetwork(c *call) ([]any, error) {
+	n, err := ask(c, davit.NetworkInspect{Network: arg[string](c, 0)})
+	return []any{pathOf("network", n.ID)}, err
+}
+
+func describeNetwork(_ *call, n davit.NetworkInfo) ([]any, error) { return document(n, nil) }
+
+func volumeProperties(v davit.Volume) properties {
+	return properties{
+		"Name": text(v.Name), "Driver": text(v.Driver), "Mountpoint": text(v.Mountpoint), "CreateTimestamp": usec(v.Created),
+	}
+}
+
+// volumeLine is a line of ListVolumes, a(sssto).
+type volumeLine struct {
+	Name, Driver, Mountpoint string
+	Created                  uint64 // microseconds since the epoch
+	Path                     godbus.ObjectPath
+}
+
+func listVolumes(c *call) ([]any, error) {
+	filters, err := listArgs(c)
+	if err != nil {
+		return nil, err
+	}
+	list, err := ask(c, davit.Volumes{Filters: filters})
+	lines := []volumeLine{}
+	for _, v := range list {
+		lines = append(lines, volumeLine{text(v.Name), text(v.Driver), text(v.Mountpoint), usec(v.Created), pathOf("volume", v.Name)})
+	}
+	return []any{lines}, err
+}
+
+func getVolume(c *call) ([]any, error) {
+	v, err := ask(c, davit.VolumeInspect{Volume: arg[string](c, 0)})
+	return []any{pathOf("volume", v.Name)}, err
+}
+
+// createVolume translates CreateVolume(name, driver, options, flags); options
+// are Labels a{ss} and the driver's own, strings.
+func createVolume(c *call) ([]any, error) {
+	q := davit.VolumeCreate{Name: arg[string](c, 0), Driver: arg[string](c, 1), Options: map[string]string{}}
+	if err := checkFlags(arg[uint64](c, 3), 0); err != nil {
+		return nil, err
+	}
+	o := &options{values: arg[map[string]godbus.Variant](c, 2)}
+	take(o, "Labels", &q.Labels)
+	for name := range o.values {
+		var value string
+		take(o, name, &value)
+		q.Options[name] = value
+	}
+	if err := o.finish(); err != nil {
+		return nil, err
+	}
+	return c.submit(q)
+}
+
+func removeVolume(c *call) ([]any, error) {
+	return deleteVolume(c, arg[string](c, 0), arg[uint64](c, 1))
+}
+
+func removeThisVolume(c *call, v davit.Volume) ([]any, error) {
+	return deleteVolume(c, v.Name, arg[uint64](c, 0))
+}
+
+func deleteVolume(c *call, name string, flags uint64) ([]any, error) {
+	if err := checkFlags(flags, flagForce); err != nil {
+		return nil, err
+	}
+	return c.submit(davit.VolumeDelete{Volume: name, Force: flags&flagForce != 0})
+}
+
+func describeVolume(_ *call, v davit.Volume) ([]any, error) { return document(v, nil) }

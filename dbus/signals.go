@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbus
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	godbus "github.com/godbus/dbus/v5"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
+)
+
+// emit sends a signal. One that the bus does not take is lost; when the
+// connection is, Serve returns.
+func (s *session) emit(path godbus.ObjectPath, iface, member string, body ...any) {
+	err := s.conn.Emit(path, iface+"."+member, body...)
+	if err != nil && !errors.Is(err, godbus.ErrClosed) {
+		s.log.Warn("bus signal not sent", slog.String("member", member), slog.String("error", err.Error()))
+	}
+}
+
+// changed tells of properties whose values changed.
+func (s *session) changed(path godbus.ObjectPath, iface string, p properties) {
+	s.emit(path, propertiesInterface, "PropertiesChanged", iface, p.variants(), []string{})
+}
+
+// notice turns the engine's notices into signals, in their order.
+func (s *session) notice(n engine.Notice) {
+	snap := n.Job.Snapshot()
+	path := jobPath(snap.ID)
+	p := jobProperties(snap)
+	switch n.Kind {
+	case engine.JobNew:
+		s.emit(rootPath, managerInterface, "JobNew", snap.ID, path, p["Subject"])
+		s.changedJobs()
+	case engine.JobChanged:
+		s.changed(path, jobInterface, p.only("State", "Phase", "StartTimestamp"))
+	case engine.JobProgress:
+		s.emit(path, jobInterface, "ProgressUpdate", text(n.Progress.Phase), text(n.Progress.Item), n.Progress.Current, total(n.Progress))
+	case engine.JobRemoved:
+		s.changed(path, jobInterface, p.only("State", "Result", "Phase", "ErrorName", "ErrorMessage", "StartTimestamp", "FinishTimestamp"))
+		s.emit(rootPath, managerInterface, "JobRemoved", snap.ID, path, p["Subject"], p["Result"])
+		s.changedJobs()
+	}
+}
+
+func (s *session) changedJobs() {
+	active, _ := s.countJobs()
+	s.changed(rootPath, managerInterface, properties{"NJobs": active})
+}
+
+// eventsRetry is the pause before events are followed again after the job that
+// follows them has failed.
+const eventsRetry = time.Second
+
+// followEvents turns events into signals until ctx ends.
+func (s *session) followEvents(ctx context.Context) {
+	f := &follower{session: s, ctx: ctx, images: map[digest.Digest][]string{}}
+	for ctx.Err() == nil {
+		f.refresh(false)
+		_, err := engine.Do(ctx, s.eng, davit.Events{Emit: f.event})
+		if ctx.Err() != nil || errors.Is(err, engine.ErrShuttingDown) || errors.Is(err, engine.ErrCanceled) {
+			return
+		}
+		var none *engine.UnknownTypeError
+		if errors.As(err, &none) {
+			s.log.Warn("no signals of containers and images: the engine has no events job")
+			return
+		}
+		s.log.Warn("events are followed again", slog.Any("error", err))
+		select {
+		case <-time.After(eventsRetry):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// follower remembers what was signalled. It is used by one goroutine.
+type follower struct {
+	*session
+	ctx     context.Context
+	images  map[digest.Digest][]string // id -> tags
+	running int
+}
+
+// event is called by the events job for each event.
+func (f *follower) event(e davit.Event) error {
+	switch e.Type {
+	case "container":
+		f.container(e)
+	case "image":
+		f.refresh(true)
+	}
+	return nil
+}
+
+func (f *follower) container(e davit.Event) {
+	path := containerPath(e.ActorID)
+	switch e.Action {
+	case "create":
+		f.emit(rootPath, managerInterface, "ContainerNew", text(e.ActorID), path)
+		return
+	case "destroy":
+		f.emit(rootPath, managerInterface, "ContainerRemoved", text(e.ActorID), path)
+		f.countRunning()
+		return
+	case "start", "die", "stop", "kill", "restart", "pause", "unpause", "oom", "rename", "update":
+	default:
+		return // attach, resize, exec_…: no property changes
+	}
+	c, err := engine.Do(f.ctx, f.eng, davit.ContainerInspect{Container: e.ActorID})
+	if err == nil { // else it has been removed, which is told by another event
+		f.changed(path, containerInterface, containerProperties(c).only(containerChanges...))
+	}
+	f.countRunning()
+}
+
+func (f *follower) countRunning() {
+	info, err := engine.Do(f.ctx, f.eng, davit.Info{})
+	if err != nil || info.Running == f.running {
+		return
+	}
+	f.running = info.Running
+	f.changed(rootPath, managerInterface, properties{"NRunning": uint32(info.Running)})
+}
+
+// refresh compares the images with those that were known: one event (a pull,
+// a load) can bring or change several.
+func (f *follower) refresh(tell bool) {
+	list, err := engine.Do(f.ctx, f.eng, davit.Images{All: true})
+	if err != nil {
+		return
+	}
+	now := map[digest.Digest][]string{}
+	for _, i := range list {
+		now[i.ID] = i.Tags
+		tags, known := f.images[i.ID]
+		switch {
+		case !tell:
+		case !known:
+			f.emit(rootPath, managerInterface, "ImageNew", string(i.ID), imagePath(i.ID))
+		case !slices.Equal(tags, i.Tags):
+			f.changed(imagePath(i.ID), imageInterface, properties{"References": texts(i.Tags), "Digests": texts(i.Digests)})
+		}
+	}
+	for id := range f.images {
+		if _, ok := now[id]; !ok && tell {
+			f.emit(rootPath, managerInterface, "ImageRemoved", string(id), imagePath(id))
+		}
+	}
+	f.images = now
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbus
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	godbus "github.com/godbus/dbus/v5"
+)
+
+func ping(*call) ([]any, error) { return nil, nil }
+
+func machineID(*call) ([]any, error) {
+	id, err := os.ReadFile("/etc/machine-id")
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the machine id: %w", err)
+	}
+	return []any{text(string(bytes.TrimSpace(id)))}, nil
+}
+
+func introspectObject(c *call) ([]any, error) {
+	var interfaces []string
+	if c.object.iface != "" {
+		interfaces = []string{c.object.iface}
+	}
+	out, err := c.catalog.describe(interfaces, c.object.children)
+	return []any{out}, err
+}
+
+// propertiesOf returns the properties of one interface of the call's object.
+func propertiesOf(c *call, iface string) (properties, error) {
+	switch {
+	case iface != "" && iface == c.object.iface:
+		return c.object.properties(c.ctx)
+	case iface == peerInterface || iface == introspectInterface || iface == propertiesInterface:
+		return nil, nil
+	}
+	return nil, refuse(unknownInterface, "%s has no interface %s", c.path, iface)
+}
+
+func getProperty(c *call) ([]any, error) {
+	name := arg[string](c, 1)
+	values, err := propertiesOf(c, arg[string](c, 0))
+	if err != nil {
+		return nil, err
+	}
+	v, ok := values[name]
+	if !ok {
+		return nil, refuse(unknownProperty, "%s has no property %s", c.path, name)
+	}
+	return []any{godbus.MakeVariant(v)}, nil
+}
+
+func getAllProperties(c *call) ([]any, error) {
+	values, err := propertiesOf(c, arg[string](c, 0))
+	if err != nil {
+		return nil, err
+	}
+	return []any{values.variants()}, nil
+}
+
+// setProperty refuses: every property is read-only.
+func setProperty(c *call) ([]any, error) {
+	if _, err := getProperty(c); err != nil {
+		return nil, err
+	}
+	return nil, refuse(propertyReadOnly, "property %s is read-only", arg[string](c, 1))
+}
+
+func (p properties) variants() map[string]godbus.Variant {
+	out := make(map[string]godbus.Variant, len(p))
+	for name, v := range p {
+		out[name] = godbus.MakeVariant(v)
+	}
+	return out
+}
+
+// only returns the named properties.
+func (p properties) only(names ...string) properties {
+	out := properties{}
+	for _, n := range names {
+		out[n] = p[n]
+	}
+	return out
+}
+
+// usec returns microseconds since the epoch, 0 for no time.
+func usec(t time.Time) uint64 {
+	if t.IsZero() || t.UnixMicro() < 0 {
+		return 0
+	}
+	return uint64(t.UnixMicro())
+}
+
+// document answers with v as JSON. Valid JSON holds neither invalid UTF-8 nor
+// a zero byte, so the bus takes it.
+func document(v any, err error) ([]any, error) {
+	if err != nil {
+		return nil, err
+	}
+	out, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("cannot write JSON: %w", err)
+	}
+	return []any{string(out)}, nil
+}

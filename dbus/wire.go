@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbus
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	godbus "github.com/godbus/dbus/v5"
+)
+
+const (
+	defaultAddress = "unix:path=/run/dbus/system_bus_socket"
+
+	// sendTimeout bounds one message on its way to the bus. A bus that takes
+	// nothing for so long is lost.
+	sendTimeout = 30 * time.Second
+
+	// messageLimit is the D-Bus specification's limit of a message, in bytes.
+	messageLimit = 1 << 27
+
+	// rightsSpace holds the control message of SCM_MAX_FD (253) descriptors.
+	rightsSpace = 4096
+)
+
+// wire is the connection to the bus, below godbus, which sees a transport that
+// passes no descriptors. Method calls are taken out here and never reach
+// godbus: it keeps descriptors that no handler asked for (and those that a
+// message carries but its body does not name, for good), it keeps the ones
+// that a handler returns, and it answers with errors that are not standard.
+type wire struct {
+	conn  *net.UnixConn
+	log   *slog.Logger
+	calls func(*godbus.Message) // must not block
+
+	framed bool   // the handshake is over
+	rest   []byte // of the message that godbus reads
+	oob    [rightsSpace]byte
+
+	sendMu sync.Mutex
+	serial atomic.Uint32
+}
+
+// dial connects to the first of the bus addresses that answers. Addresses are
+// those of the D-Bus specification, of which only unix:path= and
+// unix:abstract= are understood.
+func dial(addresses string) (*net.UnixConn, error) {
+	if addresses == "" {
+		addresses = os.Getenv("DBUS_SYSTEM_BUS_ADDRESS")
+	}
+	if addresses == "" {
+		addresses = defaultAddress
+	}
+	var errs error
+	for address := range strings.SplitSeq(addresses, ";") {
+		name, err := socketName(address)
+		if err != nil {
+			errs = errors.Join(errs, err)
+			continue
+		}
+		conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: name, Net: "unix"})
+		if err == nil {
+			return conn, nil
+		}
+		if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ECONNREFUSED) {
+			err = fmt.Errorf("%w: %w", ErrNoBus, err)
+		}
+		errs = errors.Join(errs, fmt.Errorf("cannot connect to the bus at %s: %w", address, err))
+	}
+	return nil, errs
+}
+
+// socketName returns the name of the socket that a bus address means, with a
+// leading @ for an abstract one.
+func socketName(address string) (string, error) {
+	keys, ok := strings.CutPrefix(address, "unix:")
+	if !ok {
+		return "", fmt.Errorf("cannot connect to the bus at %q: only unix:path= and unix:abstract= addresses are supported", address)
+	}
+	for pair := range strings.SplitSeq(keys, ",") {
+		key, value, _ := strings.Cut(pair, "=")
+		if key != "path" && key != "abstract" {
+			continue
+		}
+		name, err := godbus.UnescapeBusAddressValue(value)
+		if err != nil {
+			return "", fmt.Errorf("cannot read bus address %q: %w", address, err)
+		}
+		if key == "abstract" {
+			name = "@" + name
+		}
+		return name, nil
+	}
+	return "", fmt.Errorf("cannot connect to the bus at %q: it names neither a path nor an abstract socket", address)
+}
+
+// Read gives godbus the bytes of replies and signals. It is called by one
+// goroutine at a time.
+func (w *wire) Read(p []byte) (int, error) {
+	if !w.framed {
+		return w.conn.Read(p)
+	}
+	for len(w.rest) == 0 {
+		raw, err := w.next()
+		if err != nil {
+			return 0, err
+		}
+		// godbus closes the connection when it cannot decode a message, so it
+		// gets none that has not been decoded before.
+		msg, err := godbus.DecodeMessage(bytes.NewReader(raw))
+		switch {
+		case err != nil:
+			w.log.Debug("bus message dropped", slog.String("error", err.Error()))
+		case msg.Type == godbus.TypeMethodCall:
+			w.calls(msg)
+		default:
+			w.rest = raw
+		}
+	}
+	n := copy(p, w.rest)
+	w.rest = w.rest[n:]
+	return n, nil
+}
+
+// next reads one message.
+func (w *wire) next() ([]byte, error) {
+	head := make([]byte, 16)
+	if err := w.fill(head); err != nil {
+		return nil, err
+	}
+	var order binary.ByteOrder = binary.LittleEndian
+	if head[0] == 'B' {
+		order = binary.BigEndian
+	}
+	body, fields := uint64(order.Uint32(head[4:])), uint64(order.Uint32(head[12:]))
+	total := 16 + (fields+7)/8*8 + body
+	if total > messageLimit {
+		return nil, fmt.Errorf("cannot read bus message: %d bytes are more than the protocol allows", total)
+	}
+	raw := make([]byte, total)
+	copy(raw, head)
+	return raw, w.fill(raw[16:])
+}
+
+// fill reads len(b) bytes. No method of this service takes descriptors, so
+// those that come along are closed here.
+func (w *wire) fill(b []byte) error {
+	for len(b) > 0 {
+		n, oobn, _, _, err := w.conn.ReadMsgUnix(b, w.oob[:])
+		closeRights(w.oob[:oobn])
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return io.EOF
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// closeRights closes the descriptors of received control messages.
+func closeRights(oob []byte) {
+	messages, err := syscall.ParseSocketControlMessage(oob)
+	if err != nil {
+		return // nothing was installed
+	}
+	for i := range messages {
+		fds, err := syscall.ParseUnixRights(&messages[i])
+		if err != nil {
+			continue // not SCM_RIGHTS
+		}
+		for _, fd := range fds {
+			_ = syscall.Close(fd) // it was never ours
+		}
+	}
+}
+
+// Write sends what godbus wrote: lines of the handshake, then one whole
+// message a call. The handshake's last line is preceded by the negotiation of
+// descriptors, which godbus leaves out on a transport that passes none.
+func (w *wire) Write(p []byte) (int, error) {
+	if !w.framed && bytes.Equal(p, []byte("BEGIN\r\n")) {
+		if err := w.negotiate(); err != nil {
+			return 0, err
+		}
+		w.framed = true
+	}
+	if err := w.send(p, nil); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (w *wire) negotiate() error {
+	if err := w.send([]byte("NEGOTIATE_UNIX_FD\r\n"), nil); err != nil {
+		return err
+	}
+	var line []byte
+	for !bytes.HasSuffix(line, []byte("\n")) && len(line) < 256 {
+		var b [1]byte
+		if err := w.fill(b[:]); err != nil {
+			return err
+		}
+		line = append(line, b[0])
+	}
+	if string(bytes.TrimSpace(line)) != "AGREE_UNIX_FD" {
+		return fmt.Errorf("the bus does not pass file descriptors: %q", line)
+	}
+	return nil
+}
+
+// send writes p, with the descriptors, which stay open.
+func (w *wire) send(p []byte, fds []int) error {
+	w.sendMu.Lock()
+	defer w.sendMu.Unlock()
+	err := w.conn.SetWriteDeadline(time.Now().Add(sendTimeout))
+	n := 0
+	if err == nil && len(fds) > 0 {
+		n, _, err = w.conn.WriteMsgUnix(p, syscall.UnixRights(fds...), nil)
+	}
+	if err == nil {
+		_, err = w.conn.Write(p[n:])
+	}
+	if err != nil {
+		_ = w.conn.Close() // a message cut short cannot be followed by another
+		return fmt.Errorf("cannot send to the bus: %w", err)
+	}
+	return nil
+}
+
+// sendMessage encodes and sends m with a new serial. The descriptors that its
+// body holds stay open.
+func (w *wire) sendMessage(m *godbus.Message) error {
+	count, err := m.CountFds()
+	if err != nil {
+		return err
+	}
+	if count > 0 {
+		m.Headers[godbus.FieldUnixFDs] = godbus.MakeVariant(uint32(count))
+	}
+	var buf bytes.Buffer
+	fds, err := m.EncodeToWithFDs(&buf, binary.LittleEndian)
+	if err != nil {
+		return err
+	}
+	raw := buf.Bytes()
+	binary.LittleEndian.PutUint32(raw[8:], w.GetSerial()) // godbus has no setter
+	return w.send(raw, fds)
+}
+
+// Close closes the connection.
+func (w *wire) Close() error { return w.conn.Close() }
+
+// GetSerial returns the next serial number of a message, never 0.
+func (w *wire) GetSerial() uint32 {
+	for {
+		if n := w.serial.Add(1); n != 0 {
+			return n
+		}
+	}
+}
+
+// RetireSerial does nothing: no serial is used again before 2^32 others.
+func (w *wire) RetireSerial(uint32) {}
