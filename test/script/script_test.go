@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package script
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// host is a daemon in a network namespace "inside", which is linked to
+// another one, "outside", as a host is to its network.
+type host struct {
+	dir     string // everything of it
+	bin     string
+	inside  string
+	outside string
+	daemon  *exec.Cmd
+	exited  chan error
+	log     *os.File
+}
+
+const (
+	insideAddress  = "192.0.2.2"
+	outsideAddress = "192.0.2.1"
+)
+
+func (h *host) socket() string { return filepath.Join(h.dir, "davit.sock") }
+
+// repository returns the module's root.
+func repository(t testing.TB) string {
+	t.Helper()
+	wd, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Dir(filepath.Dir(wd))
+}
+
+func requireRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("RequireRoot: needs root")
+	}
+}
+
+func command(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// newHost makes the namespaces and starts a daemon. All of it goes at the end
+// of the test, and what then is left of it fails the test.
+func newHost(t testing.TB, flags ...string) *host {
+	t.Helper()
+	requireRoot(t)
+	command(t, "make", "-s", "-C", repository(t), "build")
+	dir, err := os.MkdirTemp("", "davit-script-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := filepath.Base(dir)[len("davit-script-"):]
+	h := &host{dir: dir, bin: filepath.Join(repository(t), "bin"), inside: "dvi-" + id, outside: "dvo-" + id}
+	t.Cleanup(func() { h.remove(t) })
+	for _, ns := range []string{h.inside, h.outside} {
+		command(t, "ip", "netns", "add", ns)
+		command(t, "ip", "-n", ns, "link", "set", "lo", "up")
+	}
+	command(t, "ip", "-n", h.outside, "link", "add", "wan", "type", "veth", "peer", "name", "wan", "netns", h.inside)
+	command(t, "ip", "-n", h.outside, "addr", "add", outsideAddress+"/24", "dev", "wan")
+	command(t, "ip", "-n", h.inside, "addr", "add", insideAddress+"/24", "dev", "wan")
+	for _, ns := range []string{h.inside, h.outside} {
+		command(t, "ip", "-n", ns, "link", "set", "wan", "up")
+	}
+	command(t, "ip", "-n", h.inside, "route", "add", "default", "via", outsideAddress)
+	h.start(t, flags...)
+	h.importBusybox(t)
+	return h
+}
+
+// start starts the daemon and waits for its answer.
+func (h *host) start(t testing.TB, flags ...string) {
+	t.Helper()
+	var err error
+	if h.log, err = os.OpenFile(filepath.Join(h.dir, "davitd.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := append([]string{
+		"--net=/run/netns/" + h.inside, filepath.Join(h.bin, "davitd"), "-H", "unix://" + h.socket(),
+		"--data-root", h.dir + "/lib", "--exec-root", h.dir + "/run", "--pidfile", h.dir + "/pid", "--launcher", "direct", "-D",
+	}, flags...)
+	h.daemon = exec.Command("nsenter", args...)
+	h.daemon.Stdout, h.daemon.Stderr = h.log, h.log
+	h.daemon.Env = append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS=unix:path="+h.dir+"/no-bus")
+	if err := h.daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	h.exited = make(chan error, 1)
+	go func(c *exec.Cmd, exited chan error) { exited <- c.Wait() }(h.daemon, h.exited)
+	h.await(t, "the daemon to answer", func() bool {
+		c, err := net.Dial("unix", h.socket())
+		if err != nil {
+			return false
+		}
+		defer c.Close()
+		fmt.Fprint(c, "GET /_ping HTTP/1.0\r\n\r\n")
+		buf := make([]byte, 64)
+		n, _ := c.Read(buf)
+		return bytes.Contains(buf[:n], []byte("200"))
+	})
+}
+
+// await polls until ok, for at most 20 s.
+func (h *host) await(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(20 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("waited 20 s for %s\n%s", what, h.tail())
+		}
+	}
+}
+
+// tail is the end of the daemon's log.
+func (h *host) tail() string {
+	data, _ := os.ReadFile(filepath.Join(h.dir, "davitd.log"))
+	return string(data[max(0, len(data)-6000):])
+}
+
+// end signals the daemon and returns how it exited.
+func (h *host) end(t testing.TB, sig syscall.Signal) error {
+	t.Helper()
+	if err := h.daemon.Process.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-h.exited:
+		h.log.Close()
+		return err
+	case <-time.After(20 * time.Second):
+		t.Fatalf("the daemon did not end in 20 s\n%s", h.tail())
+		return nil
+	}
+}
+
+// docker runs the docker CLI against the daemon.
+func (h *host) docker(args ...string) (string, error) {
+	c := exec.Command("docker", args...)
+	c.Env = h.env()
+	out, err := c.CombinedOutput()
+	return string(out), err
+}
+
+func (h *host) mustDocker(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := h.docker(args...)
+	if err != nil {
+		t.Fatalf("docker %s: %v\n%s\n%s", strings.Join(args, " "), err, out, h.tail())
+	}
+	return strings.TrimSpace(out)
+}
+
+func (h *host) env() []string {
+	return append(os.Environ(), "DOCKER_HOST=unix://"+h.socket(), "DOCKER_CONFIG="+h.dir+"/docker", "DOCKER_CLI_HINTS=false",
+		"INSIDE="+insideAddress, "OUTSIDE="+outsideAddress)
+}
+
+// importBusybox makes the image busybox:latest of Debian's busybox-static.
+func (h *host) importBusybox(t testing.TB) {
+	t.Helper()
+	root := filepath.Join(h.dir, "busybox")
+	for _, d := range []string{"bin", "etc", "tmp", "root", "home/joe", "var/www", "proc", "sys", "dev"} {
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	command(t, "cp", "/bin/busybox", root+"/bin/busybox")
+	command(t, "chroot", root, "/bin/busybox", "--install", "-s", "/bin")
+	files := map[string]string{
+		"etc/passwd":         "root:x:0:0:root:/root:/bin/sh\njoe:x:1000:1000:joe:/home/joe:/bin/sh\n",
+		"etc/group":          "root:x:0:\njoe:x:1000:\nstaff:x:50:joe\n",
+		"var/www/index.html": "hello from davit\n", "var/www/notexec": "#!/bin/sh\n",
+	}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	command(t, "tar", "-C", root, "-cf", h.dir+"/busybox.tar", ".")
+	h.mustDocker(t, "import", "--change", `CMD ["sh"]`, "--change", "ENV PATH=/bin", h.dir+"/busybox.tar", "busybox:latest")
+}
+
+// remove ends everything and checks that nothing is left.
+func (h *host) remove(t testing.TB) {
+	t.Helper()
+	if h.daemon != nil {
+		if ids := strings.Fields(h.mustDocker(t, "ps", "-aq")); len(ids) > 0 {
+			h.mustDocker(t, append([]string{"rm", "-f", "-v"}, ids...)...)
+		}
+		if err := h.end(t, syscall.SIGTERM); err != nil {
+			t.Errorf("the daemon ended with %v\n%s", err, h.tail())
+		}
+		h.checkLeft(t)
+	}
+	if t.Failed() {
+		t.Log(h.tail())
+	}
+	for _, ns := range []string{h.inside, h.outside} {
+		_ = exec.Command("ip", "netns", "del", ns).Run()
+	}
+	if err := os.RemoveAll(h.dir); err != nil {
+		t.Error(err)
+	}
+}
+
+// checkLeft fails the test when a process, a mount, a cgroup or a link of the
+// host outlives its containers.
+func (h *host) checkLeft(t testing.TB) {
+	t.Helper()
+	var left string
+	h.await(t, "everything of the containers to be gone, left: "+left, func() bool {
+		left = h.left(t)
+		return left == ""
+	})
+	if left != "" {
+		t.Errorf("left behind: %s", left)
+	}
+}
+
+func (h *host) left(t testing.TB) string {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(mounts, []byte(h.dir)) {
+		return "mounts of " + h.dir
+	}
+	if procs, _ := exec.Command("pgrep", "-f", h.dir+"/").Output(); len(procs) > 0 {
+		return "processes " + strings.Join(strings.Fields(string(procs)), " ")
+	}
+	if dirs, _ := filepath.Glob(h.dir + "/run/containers/*"); len(dirs) > 0 {
+		return "run-time directories " + strings.Join(dirs, " ")
+	}
+	if links := command(t, "ip", "-n", h.inside, "-o", "link"); strings.Contains(links, "dvt") {
+		return "links " + links
+	}
+	return ""
+}
+
+func TestScripts(t *testing.T) {
+	h := newHost(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			e.Vars = append(e.Vars, h.env()[len(os.Environ()):]...)
+			e.Vars = append(e.Vars, "PATH="+os.Getenv("PATH"), "NAME="+strings.ReplaceAll(filepath.Base(e.WorkDir), "script-", ""), "SOCKET="+h.socket(), "INSIDE_NS="+h.inside)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"code":    cmdCode,
+			"retry":   cmdRetry,
+			"inside":  func(ts *testscript.TestScript, neg bool, args []string) { inNamespace(ts, neg, h.inside, args) },
+			"outside": func(ts *testscript.TestScript, neg bool, args []string) { inNamespace(ts, neg, h.outside, args) },
+			"setenv":  cmdSetenv,
+		},
+	})
+}
+
+// cmdCode runs a command that must exit with the given status.
+func cmdCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: code STATUS COMMAND...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d\nstderr: %s", got, want, ts.ReadFile("stderr"))
+	}
+}
+
+// cmdRetry runs a command until it succeeds and its output matches the
+// pattern, for at most 15 s.
+func cmdRetry(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: retry PATTERN COMMAND...")
+	}
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ts.Exec(args[1], args[2:]...)
+		if err == nil && pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			ts.Fatalf("no match for %q in 15 s: %v\n%s%s", args[0], err, ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+		}
+	}
+}
+
+func inNamespace(ts *testscript.TestScript, neg bool, ns string, args []string) {
+	err := ts.Exec("nsenter", append([]string{"--net=/run/netns/" + ns}, args...)...)
+	if (err != nil) != neg {
+		ts.Fatalf("in %s: %s: %v\n%s", ns, strings.Join(args, " "), err, ts.ReadFile("stderr"))
+	}
+}
+
+// cmdSetenv sets a variable to the trimmed output of the last command.
+func cmdSetenv(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: setenv NAME (of the last command's output)")
+	}
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+}
