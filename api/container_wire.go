@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/davit-engine/davit"
+	"github.com/docker/go-units"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/storage"
+)
+
+// summaryWire is a line of docker ps.
+func summaryWire(c *davit.ContainerInfo, now time.Time) container.Summary {
+	out := container.Summary{
+		ID: c.ID, Names: []string{"/" + c.Name}, Image: shownImage(c), ImageID: c.ImageID.String(),
+		Command: commandLine(c.Path, c.Args), Created: c.Created.Unix(), Ports: portSummaries(c),
+		Labels: orEmptyMap(c.Config.Labels), State: container.ContainerState(c.State.Status),
+		Status: statusText(c.State, now), Mounts: mountPoints(c.Mounts),
+		NetworkSettings: &container.NetworkSettingsSummary{Networks: endpoints(c)},
+	}
+	out.SizeRw, out.SizeRootFs = max(c.SizeRw, 0), max(c.SizeRootFs, 0)
+	out.HostConfig.NetworkMode = c.HostConfig.NetworkMode
+	out.HostConfig.Annotations = c.HostConfig.Annotations
+	return out
+}
+
+// shownImage is the reference that the user gave, or the image's id when the
+// image is gone or the reference has gone to another one.
+func shownImage(c *davit.ContainerInfo) string {
+	if c.Image == nil {
+		return c.ImageID.String()
+	}
+	ref := c.ImageRef
+	hex := strings.TrimPrefix(ref, "sha256:")
+	if hex != "" && strings.HasPrefix(c.ImageID.Encoded(), hex) {
+		return ref
+	}
+	if names := familiar(ref); slices.ContainsFunc(names, func(n string) bool {
+		return slices.Contains(c.Image.Tags, n) || slices.Contains(c.Image.Digests, n)
+	}) {
+		return ref
+	}
+	return c.ImageID.String()
+}
+
+func commandLine(path string, args []string) string {
+	words := []string{path}
+	for _, a := range args {
+		if strings.Contains(a, " ") {
+			a = "'" + a + "'"
+		}
+		words = append(words, a)
+	}
+	return strings.Join(words, " ")
+}
+
+// statusText says how a container is and since when, as docker ps shows it.
+func statusText(s davit.State, now time.Time) string {
+	switch s.Status {
+	case davit.StatusRunning:
+		return "Up " + units.HumanDuration(now.Sub(s.StartedAt))
+	case davit.StatusPaused:
+		return "Up " + units.HumanDuration(now.Sub(s.StartedAt)) + " (Paused)"
+	case davit.StatusRestarting:
+		return fmt.Sprintf("Restarting (%d) %s ago", s.ExitCode, units.HumanDuration(now.Sub(s.FinishedAt)))
+	case davit.StatusRemoving:
+		return "Removal In Progress"
+	case davit.StatusDead:
+		return "Dead"
+	case davit.StatusCreated:
+		return "Created"
+	case davit.StatusExited:
+	}
+	if s.FinishedAt.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("Exited (%d) %s ago", s.ExitCode, units.HumanDuration(now.Sub(s.FinishedAt)))
+}
+
+// portSummaries lists the published ports, and those that are only exposed.
+func portSummaries(c *davit.ContainerInfo) []container.PortSummary {
+	out := []container.PortSummary{}
+	published := map[string]bool{}
+	for _, ep := range c.Endpoints {
+		for _, p := range ep.Ports {
+			published[fmt.Sprintf("%d/%s", p.ContainerPort, p.Proto)] = true
+			out = append(out, container.PortSummary{IP: p.HostIP, PrivatePort: p.ContainerPort, PublicPort: p.HostPort, Type: p.Proto})
+		}
+	}
+	for _, name := range sortedKeys(c.Config.ExposedPorts) {
+		if p, err := network.ParsePort(name); err == nil && !published[p.String()] {
+			out = append(out, container.PortSummary{PrivatePort: p.Num(), Type: string(p.Proto())})
+		}
+	}
+	return out
+}
+
+func portMap(c *davit.ContainerInfo) network.PortMap {
+	out := network.PortMap{}
+	if !c.State.Running() {
+		return out
+	}
+	for name := range c.Config.ExposedPorts {
+		if p, err := network.ParsePort(name); err == nil {
+			out[p] = nil
+		}
+	}
+	for _, ep := range c.Endpoints {
+		for _, m := range ep.Ports {
+			if p, ok := network.PortFrom(m.ContainerPort, network.IPProtocol(m.Proto)); ok {
+				out[p] = append(out[p], network.PortBinding{HostIP: m.HostIP, HostPort: fmt.Sprint(m.HostPort)})
+			}
+		}
+	}
+	return out
+}
+
+// endpoints are the container's networks, by name. A container that has not
+// run yet is on its network without an address.
+func endpoints(c *davit.ContainerInfo) map[string]*network.EndpointSettings {
+	out := map[string]*network.EndpointSettings{}
+	if mode := c.HostConfig.NetworkMode; len(c.Endpoints) == 0 && mode != "" {
+		out[mode] = &network.EndpointSettings{}
+	}
+	for _, ep := range c.Endpoints {
+		s := &network.EndpointSettings{
+			NetworkID: ep.NetworkID, EndpointID: ep.EndpointID, Gateway: ep.Gateway, IPAddress: ep.Address.Addr(),
+			MacAddress: hardwareAddr(ep.MAC), Aliases: ep.Aliases, DNSNames: ep.Aliases,
+		}
+		if ep.Address.IsValid() {
+			s.IPPrefixLen = ep.Address.Bits()
+		}
+		out[ep.NetworkName] = s
+	}
+	return out
+}
+
+func hardwareAddr(s string) network.HardwareAddr {
+	mac, _ := net.ParseMAC(s) // none is an empty string on the wire
+	return network.HardwareAddr(mac)
+}
+
+func mountPoints(mounts []davit.Mount) []container.MountPoint {
+	out := []container.MountPoint{}
+	for _, m := range mounts {
+		out = append(out, container.MountPoint{
+			Type: mount.Type(m.Type), Name: m.Name, Source: m.Source, Destination: m.Target, Driver: m.Driver,
+			Mode: m.Options, RW: m.ReadWrite, Propagation: mount.Propagation(m.Propagation),
+		})
+	}
+	return out
+}
+
+// inspectReply is docker inspect's, with what older versions said too.
+type inspectReply struct {
+	container.InspectResponse
+	NetworkSettings any
+}
+
+// legacyNetwork is the default network's endpoint as it stood beside the list
+// of networks before API 1.52.
+type legacyNetwork struct {
+	Bridge              string
+	EndpointID          string
+	Gateway             string
+	GlobalIPv6Address   string
+	GlobalIPv6PrefixLen int
+	IPAddress           string
+	IPPrefixLen         int
+	IPv6Gateway         string
+	MacAddress          string
+	container.NetworkSettings
+}
+
+func inspectWire(c *davit.ContainerInfo, v version, size bool) inspectReply {
+	out := inspectReply{InspectResponse: container.InspectResponse{
+		ID: c.ID, Created: c.Created.Format(time.RFC3339Nano), Path: c.Path, Args: orEmpty(c.Args),
+		State: stateWire(c.State), Image: c.ImageID.String(), LogPath: c.LogPath, Name: "/" + c.Name,
+		RestartCount: c.Restarts, Driver: "overlay", Platform: "linux", ExecIDs: c.ExecIDs,
+		HostConfig: hostWire(&c.HostConfig), Mounts: mountPoints(c.Mounts), Config: configWire(&c.Config),
+		GraphDriver: &storage.DriverData{Name: "overlay", Data: map[string]string{
+			"LowerDir": strings.Join(c.LowerDirs, ":"), "UpperDir": c.UpperDir,
+		}},
+	}}
+	if size {
+		out.SizeRw, out.SizeRootFs = &c.SizeRw, &c.SizeRootFs
+	}
+	settings := container.NetworkSettings{Ports: portMap(c), Networks: endpoints(c)}
+	out.NetworkSettings = settings
+	if v < 52 {
+		old := legacyNetwork{NetworkSettings: settings}
+		if ep := settings.Networks[network.NetworkBridge]; ep != nil {
+			old.EndpointID, old.IPPrefixLen, old.MacAddress = ep.EndpointID, ep.IPPrefixLen, ep.MacAddress.String()
+			if ep.IPAddress.IsValid() {
+				old.IPAddress = ep.IPAddress.String()
+			}
+			if ep.Gateway.IsValid() {
+				old.Gateway = ep.Gateway.String()
+			}
+		}
+		out.NetworkSettings = old
+	}
+	return out
+}
+
+func stateWire(s davit.State) *container.State {
+	return &container.State{
+		Status: container.ContainerState(s.Status), Running: s.Running(), Paused: s.Status == davit.StatusPaused,
+		Restarting: s.Status == davit.StatusRestarting, OOMKilled: s.OOMKilled, Dead: s.Status == davit.StatusDead,
+		Pid: s.Pid, ExitCode: s.ExitCode, Error: s.Error,
+		StartedAt: s.StartedAt.Format(time.RFC3339Nano), FinishedAt: s.FinishedAt.Format(time.RFC3339Nano),
+	}
+}
+
+func configWire(c *davit.ContainerConfig) *container.Config {
+	out := &container.Config{
+		Hostname: c.Hostname, Domainname: c.Domainname, User: c.User,
+		AttachStdin: c.AttachStdin, AttachStdout: c.AttachStdout, AttachStderr: c.AttachStderr,
+		Tty: c.Tty, OpenStdin: c.OpenStdin, StdinOnce: c.StdinOnce,
+		Env: orEmpty(c.Env), Cmd: c.Cmd, Entrypoint: c.Entrypoint, Image: c.Image, Volumes: c.Volumes,
+		WorkingDir: c.WorkingDir, Labels: orEmptyMap(c.Labels), StopSignal: c.StopSignal, StopTimeout: c.StopTimeout,
+		Shell: c.Shell, OnBuild: c.OnBuild,
+	}
+	for name := range c.ExposedPorts {
+		if p, err := network.ParsePort(name); err == nil {
+			if out.ExposedPorts == nil {
+				out.ExposedPorts = network.PortSet{}
+			}
+			out.ExposedPorts[p] = struct{}{}
+		}
+	}
+	if h := c.Healthcheck; h != nil {
+		out.Healthcheck = &container.HealthConfig{
+			Test: h.Test, Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod,
+			StartInterval: h.StartInterval, Retries: h.Retries,
+		}
+	}
+	return out
+}
+
+// hostWire is a record's host configuration with Docker's defaults where the
+// record has none.
+func hostWire(h *davit.HostConfig) *container.HostConfig {
+	out := &container.HostConfig{
+		Binds: h.Binds, Tmpfs: h.Tmpfs, NetworkMode: container.NetworkMode(h.NetworkMode), PublishAllPorts: h.PublishAllPorts,
+		PortBindings: network.PortMap{},
+		RestartPolicy: container.RestartPolicy{
+			Name: container.RestartPolicyMode(h.RestartPolicy.Name), MaximumRetryCount: h.RestartPolicy.MaximumRetryCount,
+		},
+		AutoRemove: h.AutoRemove, Privileged: h.Privileged, ReadonlyRootfs: h.ReadonlyRootfs,
+		CapAdd: h.CapAdd, CapDrop: h.CapDrop, SecurityOpt: h.SecurityOpt, CgroupnsMode: container.CgroupnsModePrivate,
+		IpcMode: container.IPCModePrivate, DNSSearch: orEmpty(h.DNSSearch), DNSOptions: orEmpty(h.DNSOptions),
+		ExtraHosts: h.ExtraHosts, GroupAdd: h.GroupAdd, ShmSize: h.ShmSize, Sysctls: h.Sysctls, Runtime: "runc",
+		OomScoreAdj: h.OomScoreAdj, ConsoleSize: h.ConsoleSize, Annotations: h.Annotations,
+		LogConfig: container.LogConfig{Type: h.LogConfig.Type, Config: orEmptyMap(h.LogConfig.Config)},
+		Mounts:    mountsWire(h.Mounts), MaskedPaths: maskedPaths, ReadonlyPaths: readonlyPaths,
+	}
+	out.Memory, out.MemorySwap, out.NanoCPUs = h.Memory, h.MemorySwap, h.NanoCPUs
+	out.CPUShares, out.CPUPeriod, out.CPUQuota, out.CpusetCpus = h.CPUShares, h.CPUPeriod, h.CPUQuota, h.CpusetCpus
+	if h.PidsLimit > 0 {
+		out.PidsLimit = &h.PidsLimit
+	}
+	if h.Init {
+		out.Init = &h.Init
+	}
+	if h.ShmSize == 0 {
+		out.ShmSize = 64 << 20
+	}
+	if h.LogConfig.Type == "" {
+		out.LogConfig.Type = "json-file"
+	}
+	if h.RestartPolicy.Name == "" {
+		out.RestartPolicy.Name = container.RestartPolicyDisabled
+	}
+	if h.Privileged {
+		out.MaskedPaths, out.ReadonlyPaths = nil, nil
+	}
+	for _, s := range h.DNS {
+		out.DNS = append(out.DNS, hostAddr(s))
+	}
+	out.DNS = orEmpty(out.DNS)
+	for _, u := range h.Ulimits {
+		out.Ulimits = append(out.Ulimits, &container.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
+	}
+	for name, bindings := range h.PortBindings {
+		p, err := network.ParsePort(name)
+		if err != nil {
+			continue // the record was made of a parsed one
+		}
+		list := []network.PortBinding{}
+		for _, b := range bindings {
+			list = append(list, network.PortBinding{HostIP: hostAddr(b.HostIP), HostPort: b.HostPort})
+		}
+		out.PortBindings[p] = list
+	}
+	return out
+}
+
+func mountsWire(mounts []davit.MountRequest) (out []mount.Mount) {
+	for _, m := range mounts {
+		w := mount.Mount{Type: mount.Type(m.Type), Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly}
+		if m.Propagation != "" {
+			w.BindOptions = &mount.BindOptions{Propagation: mount.Propagation(m.Propagation)}
+		}
+		if m.NoCopy || len(m.VolumeLabels) > 0 {
+			w.VolumeOptions = &mount.VolumeOptions{NoCopy: m.NoCopy, Labels: m.VolumeLabels}
+		}
+		if m.TmpfsSize != 0 || m.TmpfsMode != 0 {
+			w.TmpfsOptions = &mount.TmpfsOptions{SizeBytes: m.TmpfsSize, Mode: fileMode(m.TmpfsMode)}
+		}
+		out = append(out, w)
+	}
+	return out
+}

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/davit-engine/davit"
+	"github.com/moby/moby/api/types/container"
+)
+
+func listContainers(c *call) error {
+	filters, err := c.filters("ancestor", "annotation", "before", "exited", "expose", "health", "id", "is-task", "isolation",
+		"label", "name", "network", "publish", "since", "status", "volume")
+	if err != nil {
+		return err
+	}
+	limit, err := c.number("limit", 0)
+	if err != nil {
+		return err
+	}
+	size := c.flag("size")
+	list, err := query(c, davit.Containers{All: c.flag("all"), Limit: max(limit, 0), Size: size, Filters: filters})
+	if err != nil {
+		return err
+	}
+	out, now := []container.Summary{}, time.Now()
+	for i := range list {
+		out = append(out, summaryWire(&list[i], now))
+	}
+	return c.reply(http.StatusOK, out)
+}
+
+func inspectContainer(c *call) error {
+	size := c.flag("size")
+	info, err := query(c, davit.ContainerInspect{Container: c.name, Size: size})
+	if err != nil {
+		return err
+	}
+	return c.reply(http.StatusOK, inspectWire(&info, c.version, size))
+}
+
+func startContainer(c *call) error {
+	if c.form.Get("checkpoint") != "" {
+		return unsupported("starting from a checkpoint is not supported yet")
+	}
+	_, err := run(c, davit.Start{Container: c.name})
+	return c.replyEmpty(http.StatusNoContent, err)
+}
+
+// timeout reads the t of stop and restart: whole seconds, -1 for ever.
+func (c *call) timeout() (*time.Duration, error) {
+	if c.form.Get("t") == "" {
+		return nil, nil
+	}
+	n, err := c.number("t", 0)
+	if err != nil {
+		return nil, err
+	}
+	d := time.Duration(n) * time.Second
+	return &d, nil
+}
+
+func stopContainer(c *call) error {
+	t, err := c.timeout()
+	if err != nil {
+		return err
+	}
+	_, err = run(c, davit.Stop{Container: c.name, Signal: c.form.Get("signal"), Timeout: t})
+	return c.replyEmpty(http.StatusNoContent, err)
+}
+
+func restartContainer(c *call) error {
+	t, err := c.timeout()
+	if err != nil {
+		return err
+	}
+	_, err = run(c, davit.Restart{Container: c.name, Signal: c.form.Get("signal"), Timeout: t})
+	return c.replyEmpty(http.StatusNoContent, err)
+}
+
+func killContainer(c *call) error {
+	_, err := run(c, davit.Kill{Container: c.name, Signal: c.form.Get("signal")})
+	return c.replyEmpty(http.StatusNoContent, err)
+}
+
+func deleteContainer(c *call) error {
+	if c.flag("link") {
+		return unsupported("removing a link is not supported yet")
+	}
+	_, err := run(c, davit.Delete{Container: c.name, Force: c.flag("force"), Volumes: c.flag("v")})
+	return c.replyEmpty(http.StatusNoContent, err)
+}
+
+func renameContainer(c *call) error {
+	name := strings.TrimPrefix(c.form.Get("name"), "/")
+	if name == "" {
+		return davit.Errorf(davit.InvalidName, "cannot rename %s: the new name is empty", c.name)
+	}
+	_, err := run(c, davit.Rename{Container: c.name, Name: name})
+	return c.replyEmpty(http.StatusNoContent, err)
+}
+
+// terminalSize reads the h and w of a resize.
+func (c *call) terminalSize() (rows, columns uint, err error) {
+	var size [2]uint
+	for i, name := range []string{"h", "w"} {
+		n, err := strconv.ParseUint(c.form.Get(name), 10, 16)
+		if err != nil {
+			return 0, 0, invalid("invalid resize %s %q: want a number of rows and of columns", name, c.form.Get(name))
+		}
+		size[i] = uint(n)
+	}
+	return size[0], size[1], nil
+}
+
+func resizeContainer(c *call) error {
+	rows, columns, err := c.terminalSize()
+	if err != nil {
+		return err
+	}
+	_, err = run(c, davit.Resize{Container: c.name, Rows: rows, Columns: columns})
+	return c.replyEmpty(http.StatusOK, err)
+}
+
+func topContainer(c *call) error {
+	t, err := query(c, davit.Top{Container: c.name, Args: strings.Fields(c.form.Get("ps_args"))})
+	if err != nil {
+		return err
+	}
+	return c.reply(http.StatusOK, container.TopResponse{Titles: orEmpty(t.Titles), Processes: orEmpty(t.Processes)})
+}
+
+// waitContainer sends the header as soon as the wait has begun: docker run
+// starts the container only then.
+func waitContainer(c *call) error {
+	condition := c.form.Get("condition")
+	if condition == "" {
+		condition = string(container.WaitConditionNotRunning)
+	}
+	known := []string{string(container.WaitConditionNotRunning), string(container.WaitConditionNextExit), string(container.WaitConditionRemoved)}
+	if !slices.Contains(known, condition) {
+		return invalid("invalid condition: %q", condition)
+	}
+	ctx, cancel := c.server.calls.follow(c.r.Context())
+	defer cancel()
+	out := c.chunked()
+	q := davit.Wait{Container: c.name, Condition: condition}
+	wait := c.awaitJob(q)
+	var once sync.Once
+	q.Ready = func() {
+		once.Do(func() {
+			wait()
+			out.begin("application/json")
+		})
+	}
+	exit, err := follow(ctx, c, q)
+	if err != nil && c.status == 0 {
+		return err
+	}
+	reply := container.WaitResponse{StatusCode: int64(exit.Code)}
+	if err != nil {
+		reply.StatusCode = -1
+		exit.Error = err.Error()
+	}
+	if exit.Error != "" {
+		reply.Error = &container.WaitExitError{Message: exit.Error}
+	}
+	b, err := json.Marshal(reply)
+	if err != nil {
+		return err
+	}
+	out.begin("application/json")
+	_, _ = out.Write(append(b, '\n')) // to a client that may have gone
+	return nil
+}
+
+// wanted reads which streams the client asks for.
+func (c *call) wanted() streams {
+	return streams{stdin: c.flag("stdin"), stdout: c.flag("stdout"), stderr: c.flag("stderr")}
+}
+
+func attachRequest(c *call, want streams) davit.Attach {
+	return davit.Attach{
+		Container: c.name, Stdin: want.stdin, Stdout: want.stdout, Stderr: want.stderr,
+		Stream: c.flag("stream"), Logs: c.flag("logs"), DetachKeys: c.form.Get("detachKeys"),
+	}
+}
+
+func attachContainer(c *call) error {
+	d, release := newDuplex(c, c.wanted())
+	defer release()
+	q := attachRequest(c, d.want)
+	q.Open = d.opener(q)
+	return serve(d, q)
+}
+
+// attachWebSocket carries the streams in binary messages, without frames of
+// their own: stdout and stderr are one.
+func attachWebSocket(c *call) error {
+	want := c.wanted()
+	if want == (streams{}) {
+		want = streams{stdin: true, stdout: true, stderr: true}
+	}
+	d, release := newDuplex(c, want)
+	defer release()
+	d.framed, d.take = false, d.acceptWebSocket
+	q := attachRequest(c, want)
+	q.Open = d.opener(q)
+	return serve(d, q)
+}
+
+func logs(c *call) error {
+	want := c.wanted()
+	if !want.stdout && !want.stderr {
+		return invalid("bad parameters: you must choose at least one stream")
+	}
+	q := davit.Logs{
+		Container: c.name, Stdout: want.stdout, Stderr: want.stderr,
+		Follow: c.flag("follow"), Timestamps: c.flag("timestamps"), Tail: -1,
+	}
+	var err error
+	if q.Since, err = c.moment("since"); err != nil {
+		return err
+	}
+	if q.Until, err = c.moment("until"); err != nil {
+		return err
+	}
+	if c.form.Get("tail") != "all" {
+		if q.Tail, err = c.number("tail", -1); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := c.server.calls.follow(c.r.Context())
+	defer cancel()
+	out := c.chunked()
+	wait := c.awaitJob(q)
+	q.Open = func(tty bool) (davit.Streams, error) {
+		wait()
+		out.begin(streamType(c.version, tty))
+		return out.outputs(tty, want), nil
+	}
+	_, err = follow(ctx, c, q)
+	return err
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/davit-engine/davit"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/volume"
+)
+
+func listVolumes(c *call) error {
+	filters, err := c.filters("dangling", "driver", "label", "name")
+	if err != nil {
+		return err
+	}
+	list, err := query(c, davit.Volumes{Filters: filters})
+	if err != nil {
+		return err
+	}
+	out := volume.ListResponse{Volumes: []volume.Volume{}, Warnings: []string{}}
+	for _, v := range list {
+		out.Volumes = append(out.Volumes, volumeWire(v))
+	}
+	return c.reply(http.StatusOK, out)
+}
+
+func createVolume(c *call) error {
+	var body volume.CreateRequest
+	if err := c.body(&body); err != nil {
+		return err
+	}
+	if body.ClusterVolumeSpec != nil {
+		return unsupported("ClusterVolumeSpec is not supported: this node is not a swarm manager")
+	}
+	v, err := run(c, davit.VolumeCreate{Name: body.Name, Driver: body.Driver, Labels: body.Labels, Options: body.DriverOpts})
+	if err != nil {
+		return err
+	}
+	return c.reply(http.StatusCreated, volumeWire(v))
+}
+
+func inspectVolume(c *call) error {
+	v, err := query(c, davit.VolumeInspect{Volume: c.name})
+	if err != nil {
+		return err
+	}
+	return c.reply(http.StatusOK, volumeWire(v))
+}
+
+func deleteVolume(c *call) error {
+	_, err := run(c, davit.VolumeDelete{Volume: c.name, Force: c.flag("force")})
+	return c.replyEmpty(http.StatusNoContent, err)
+}
+
+func volumeWire(v davit.Volume) volume.Volume {
+	return volume.Volume{
+		Name: v.Name, Driver: v.Driver, Mountpoint: v.Mountpoint, CreatedAt: v.Created.Format(time.RFC3339),
+		Labels: orEmptyMap(v.Labels), Options: orEmptyMap(v.Options), Scope: "local",
+	}
+}
+
+func listNetworks(c *call) error {
+	filters, err := c.filters("dangling", "driver", "id", "label", "name", "scope", "type")
+	if err != nil {
+		return err
+	}
+	list, err := query(c, davit.Networks{Filters: filters})
+	if err != nil {
+		return err
+	}
+	out := []network.Summary{}
+	for _, n := range list {
+		out = append(out, network.Summary{Network: networkWire(n.Network)})
+	}
+	return c.reply(http.StatusOK, out)
+}
+
+func inspectNetwork(c *call) error {
+	if scope := c.form.Get("scope"); scope != "" && scope != "local" {
+		return davit.Errorf(davit.NoSuchNetwork, "network %s not found: its scope is local, not %s", c.name, scope)
+	}
+	n, err := query(c, davit.NetworkInspect{Network: c.name})
+	if err != nil {
+		return err
+	}
+	out := network.Inspect{Network: networkWire(n.Network), Containers: map[string]network.EndpointResource{}}
+	for _, ep := range n.Endpoints {
+		out.Containers[ep.ContainerID] = network.EndpointResource{
+			Name: n.Names[ep.ContainerID], EndpointID: ep.EndpointID, MacAddress: hardwareAddr(ep.MAC), IPv4Address: ep.Address,
+		}
+	}
+	return c.reply(http.StatusOK, out)
+}
+
+func networkWire(n davit.Network) network.Network {
+	out := network.Network{
+		ID: n.ID, Name: n.Name, Driver: n.Driver, Created: n.Created, Scope: "local", EnableIPv4: true,
+		IPAM: network.IPAM{Driver: "default", Options: map[string]string{}, Config: []network.IPAMConfig{}}, Internal: n.Internal,
+		Options: orEmptyMap(n.Options), Labels: orEmptyMap(n.Labels),
+	}
+	if n.Subnet.IsValid() {
+		out.IPAM.Config = append(out.IPAM.Config, network.IPAMConfig{Subnet: n.Subnet, Gateway: n.Gateway})
+	}
+	return out
+}

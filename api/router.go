@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/davit-engine/davit"
+)
+
+// route is a row of the table of endpoints. A pattern has at most one
+// variable: {id} is one segment of the path, {name...} one or more, since the
+// names of images hold slashes.
+type route struct {
+	method  string
+	pattern string
+	handle  func(*call) error
+	// changes marks a GET that does more than read.
+	changes bool
+
+	segments []string
+	rest     int // index of the {name...} segment, -1 for none
+}
+
+// router finds the row for a request.
+type router struct{ rows map[string][]*route } // by method and first segment
+
+func newRouter(table []route) *router {
+	r := &router{rows: map[string][]*route{}}
+	for _, row := range table {
+		row.segments, row.rest = splitPath(row.pattern), -1
+		for i, seg := range row.segments {
+			if strings.HasSuffix(seg, "...}") {
+				row.rest = i
+			}
+		}
+		key := row.method + " " + row.segments[0]
+		r.rows[key] = append(r.rows[key], &row)
+	}
+	return r
+}
+
+// find returns the first row that matches, and the value of its variable.
+func (r *router) find(method string, path []string) (*route, string) {
+	if len(path) == 0 {
+		return nil, ""
+	}
+	for _, row := range r.rows[method+" "+path[0]] {
+		if name, ok := row.match(path); ok {
+			return row, name
+		}
+	}
+	return nil, ""
+}
+
+func (t *route) match(path []string) (name string, ok bool) {
+	extra := len(path) - len(t.segments)
+	if extra < 0 || (extra > 0 && t.rest < 0) {
+		return "", false
+	}
+	for i, seg := range t.segments {
+		at := i
+		if t.rest >= 0 && i > t.rest {
+			at += extra
+		}
+		switch {
+		case i == t.rest:
+			name = strings.Join(path[i:i+extra+1], "/")
+		case strings.HasPrefix(seg, "{"):
+			name = path[at]
+		case seg != path[at]:
+			return "", false
+		}
+	}
+	return name, true
+}
+
+// splitPath splits a path at slashes. Empty segments go: clients ask for
+// /containers//web/json when the user wrote /web.
+func splitPath(p string) []string {
+	return strings.FieldsFunc(p, func(r rune) bool { return r == '/' })
+}
+
+// version is a version of the API: its minor number, as the major one has
+// been 1 from the start.
+type version int
+
+var newest, oldest = mustVersion(davit.APIVersion), mustVersion(davit.MinAPIVersion)
+
+func mustVersion(s string) version {
+	v, ok := parseVersion(s)
+	if !ok {
+		panic("not an API version: " + s)
+	}
+	return v
+}
+
+func parseVersion(s string) (version, bool) {
+	major, minor, _ := strings.Cut(s, ".")
+	n, err := strconv.Atoi(minor)
+	if major != "1" || err != nil || n < 0 || strconv.Itoa(n) != minor {
+		return 0, false
+	}
+	return version(n), true
+}
+
+// cutVersion takes a leading version segment off a path. Only a segment of a
+// v and digits and dots is one: /volumes is none.
+func cutVersion(path []string) (version, []string, error) {
+	if len(path) == 0 || len(path[0]) < 2 || path[0][0] != 'v' || strings.Trim(path[0][1:], "0123456789.") != "" {
+		return newest, path, nil
+	}
+	s := path[0][1:]
+	v, ok := parseVersion(s)
+	switch major, _, _ := strings.Cut(s, "."); {
+	case !ok && (major == "1" || strings.Trim(major, "0123456789") != "" || major == ""):
+		return newest, nil, invalid("client version %s is malformed: want one from %s to %s", s, davit.MinAPIVersion, davit.APIVersion)
+	case !ok && major == "0", ok && v < oldest:
+		return newest, nil, invalid("client version %s is too old. Minimum supported API version is %s, please upgrade your client to a newer version", s, davit.MinAPIVersion)
+	case !ok, v > newest:
+		return newest, nil, invalid("client version %s is too new. Maximum supported API version is %s", s, davit.APIVersion)
+	}
+	return v, path[1:], nil
+}
+
+// serve handles one request.
+func (s *Server) serve(class string, w http.ResponseWriter, r *http.Request) {
+	began := time.Now()
+	h := w.Header()
+	h.Set("Api-Version", davit.APIVersion)
+	h.Set("Docker-Experimental", "false")
+	h.Set("Ostype", "linux")
+	h.Set("Server", fmt.Sprintf("Davit/%s (linux)", davit.Release))
+	c := &call{server: s, w: w, r: r, submitted: make(chan struct{})}
+	if !s.calls.begin() {
+		c.fail(errStopping)
+		return
+	}
+	defer s.calls.done()
+	if err := s.dispatch(class, c); err != nil {
+		c.fail(err)
+	}
+	s.log.Debug("request served", slog.String("method", r.Method), slog.String("path", r.URL.Path),
+		slog.String("socket", class), slog.Int("status", c.status), slog.Duration("duration", time.Since(began)))
+}
+
+// dispatch finds the row, holds the request at the gate and runs the handler.
+func (s *Server) dispatch(class string, c *call) error {
+	v, path, err := cutVersion(splitPath(c.r.URL.Path))
+	if err != nil {
+		return err
+	}
+	c.version = v
+	row, name := s.routes.find(c.r.Method, path)
+	if row == nil {
+		return errNoPage
+	}
+	c.name, c.route = name, row
+	reads := c.r.Method == http.MethodGet || c.r.Method == http.MethodHead
+	if class == ReadOnly && (!reads || row.changes) {
+		return davit.Errorf(davit.AccessDenied, "this socket is read-only: %s %s is refused on it", row.method, row.pattern)
+	}
+	select {
+	case <-s.open:
+	case <-s.calls.ending:
+		return errStopping
+	case <-c.r.Context().Done():
+		return c.r.Context().Err()
+	}
+	if c.form, err = url.ParseQuery(c.r.URL.RawQuery); err != nil {
+		return invalid("cannot parse the query: %w", err)
+	}
+	return row.handle(c)
+}

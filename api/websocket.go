@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"net/http"
+	"net/url"
+
+	"github.com/coder/websocket"
+	"github.com/davit-engine/davit"
+)
+
+// acceptWebSocket takes the connection over by RFC 6455. A page of another
+// origin is refused: a browser would otherwise lend it the user's access.
+func (d *duplex) acceptWebSocket(bool) (net.Conn, *bufio.Reader, error) {
+	c := d.call
+	if o, err := url.Parse(c.r.Header.Get("Origin")); err != nil || (o.Host != "" && o.Host != c.r.Host) {
+		return nil, nil, davit.Errorf(davit.AccessDenied, "a web page of %s may not attach", c.r.Header.Get("Origin"))
+	}
+	ws, err := websocket.Accept(c.w, c.r, &websocket.AcceptOptions{InsecureSkipVerify: true}) // checked above
+	if err != nil {
+		c.status = http.StatusBadRequest // Accept has told the client
+		return nil, nil, err
+	}
+	c.status = http.StatusSwitchingProtocols
+	// It ends when it is closed, not with the job: what was written goes out.
+	conn := websocket.NetConn(context.WithoutCancel(d.ctx), ws, websocket.MessageBinary)
+	return conn, bufio.NewReader(conn), nil
+}
