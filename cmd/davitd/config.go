@@ -177,6 +177,12 @@ func validate(c *davit.Config) error {
 	case c.LogDriver != "json-file" && c.LogDriver != "none":
 		return fmt.Errorf("invalid log-driver %q: use json-file or none", c.LogDriver)
 	}
+	for _, h := range c.Hosts {
+		path, unix := strings.CutPrefix(h, "unix://")
+		if (!unix || !filepath.IsAbs(path)) && h != "fd://" {
+			return fmt.Errorf("invalid host %q: use unix:///path; TCP is served only with client certificates, on the api-tls socket of systemd", h)
+		}
+	}
 	for _, l := range c.Labels {
 		if k, _, ok := strings.Cut(l, "="); !ok || k == "" {
 			return fmt.Errorf("invalid label %q: it must be key=value", l)

@@ -167,14 +167,16 @@ func (d *daemon) openDoors(drivers *service.Drivers) {
 		shown = append(shown, [2]string{s.Name, s.Listener.Addr().Network() + ":" + s.Listener.Addr().String()})
 	}
 	d.api = api.New(d.eng, api.Options{Log: d.log, Sockets: sockets})
-	d.bus = &busDoor{log: d.log, server: dbus.New(d.eng, dbus.Options{Log: d.log})}
+	d.bus = &busDoor{log: d.log, server: dbus.New(d.eng, dbus.Options{Log: d.log, Properties: dbus.Properties{
+		DataRoot: d.config.DataRoot, ExecRoot: d.config.ExecRoot, StorageDriver: "overlay", Sockets: shown,
+	}})}
 	drivers.REST, drivers.Gate, drivers.Bus = d.api, d.api, d.bus
 }
 
 // boot brings the daemon up and says READY once a request through its own
 // socket was answered.
 func (d *daemon) boot(ctx context.Context) error {
-	if err := d.service.Boot(ctx, d.systemd.Status); err != nil {
+	if err := d.service.Boot(ctx, d.status); err != nil {
 		return err
 	}
 	if err := d.api.Probe(ctx); err != nil {
@@ -187,6 +189,14 @@ func (d *daemon) boot(ctx context.Context) error {
 		d.log.Warn("cannot resume containers", "error", err)
 	}
 	return nil
+}
+
+// status tells systemd what the daemon is doing. Without systemd, or when it
+// does not listen, nobody needs to know.
+func (d *daemon) status(text string) {
+	if err := d.systemd.Status(text); err != nil {
+		d.log.Debug("cannot tell systemd the status", "error", err)
+	}
 }
 
 // wait keeps the daemon until a signal asks it to end or a front door fails.
@@ -251,14 +261,18 @@ func (d *daemon) reloadConfig() (davit.Config, error) { return d.line.load() }
 // fail takes the orderly way down after a failure.
 func (d *daemon) fail(cause error) int {
 	d.log.Error("davitd failed", "error", cause)
-	d.systemd.Fatal(cause)
+	if err := d.systemd.Fatal(cause); err != nil {
+		d.log.Debug("cannot tell systemd of the failure", "error", err)
+	}
 	d.shutdown(cause)
 	return exitFailure
 }
 
 // shutdown ends the daemon within 15 seconds; the containers go on.
 func (d *daemon) shutdown(cause error) int {
-	d.systemd.Stopping("Shutting down")
+	if err := d.systemd.Stopping("Shutting down"); err != nil {
+		d.log.Debug("cannot tell systemd of the shutdown", "error", err)
+	}
 	drain := time.Duration(d.config.ShutdownTimeout) * time.Second
 	if err := d.eng.Shutdown(context.Background(), drain); err != nil {
 		d.log.Error("shutdown left something undone", "error", err)

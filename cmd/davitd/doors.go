@@ -22,22 +22,13 @@ const defaultHost = "unix:///run/davit/davit.sock"
 // listen takes the sockets that systemd passed; when it passed none, it makes
 // those of --host.
 func (d *daemon) listen() error {
-	sockets, err := d.systemd.Sockets()
+	hosts := d.config.Hosts
+	if len(hosts) == 0 && !d.systemd.Activated() {
+		hosts = []string{defaultHost}
+	}
+	sockets, err := d.systemd.Listen(hosts, d.config.Group)
 	if err != nil {
 		return err
-	}
-	if len(sockets) == 0 {
-		hosts := d.config.Hosts
-		if len(hosts) == 0 {
-			hosts = []string{defaultHost}
-		}
-		for _, host := range hosts {
-			s, err := activation.ListenHost(host, d.config.Group)
-			if err != nil {
-				return err
-			}
-			sockets = append(sockets, s)
-		}
 	}
 	for i, s := range sockets {
 		if s.Name != "api-tls" {
