@@ -10,7 +10,9 @@ SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 export SOURCE_DATE_EPOCH
 
 TAGS    := seccomp,runc_nocriu
-LDFLAGS := -s -w -X main.version=$(VERSION)
+COMMIT  := $(shell git rev-parse --short=9 HEAD 2>/dev/null || echo unknown)
+MODULE  := github.com/davit-engine/davit
+LDFLAGS := -s -w -X $(MODULE).Release=$(VERSION) -X $(MODULE).Commit=$(COMMIT)
 GOFLAGS_BUILD := -trimpath -buildmode=pie -ldflags '$(LDFLAGS)'
 TOOL    := go tool -modfile=tools/go.mod
 
