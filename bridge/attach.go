@@ -14,6 +14,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/bridge/nat"
 	"github.com/vishvananda/netlink"
+	netlinknl "github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
@@ -132,15 +133,36 @@ func (a attachment) createPair(ep davit.Endpoint, mac net.HardwareAddr, ns *os.F
 }
 
 // setPort sets what the bridge does with a port. A packet may leave by the
-// port that it came from: with br_netfilter loaded, that is the way of a
-// container to its own published port. Isolation keeps containers apart below
-// IP, where no iptables rule sees them (bridge(8)).
+// port that it came from: with br_netfilter that is the way of a container to
+// its own published port. Containers that may not talk to each other are kept
+// apart below IP, where no iptables rule sees them (bridge(8)); but not when
+// br_netfilter shows bridged packets to iptables, since it sends those that
+// were translated to a published port directly to the other port, and
+// isolation would drop them.
 func (d *Driver) setPort(link netlink.Link) error {
 	if err := d.nl.LinkSetHairpin(link, true); err != nil {
 		return fmt.Errorf("cannot set hairpin mode on link %s: %w", link.Attrs().Name, err)
 	}
-	if err := d.nl.LinkSetIsolated(link, !d.cfg.ICC); err != nil && !d.cfg.ICC {
+	isolated := !d.cfg.ICC && !bridgeFiltered(d.cfg)
+	if err := d.nl.LinkSetIsolated(link, isolated); err != nil && isolated {
 		return fmt.Errorf("cannot isolate link %s: %w", link.Attrs().Name, err)
+	}
+	return withoutIPv6(d.nl, link)
+}
+
+// bridgeFiltered says whether iptables rules of ours see bridged packets.
+func bridgeFiltered(cfg davit.NetworkConfig) bool {
+	now, err := sysctl{"net", "bridge", "bridge-nf-call-iptables"}.get()
+	return cfg.IPTables && err == nil && now == "1"
+}
+
+// withoutIPv6 keeps the kernel from giving a link an IPv6 address: the network
+// has none, and by link-local ones containers would reach each other past the
+// IPv4 rules. A kernel without IPv6 does not know the attribute.
+func withoutIPv6(nl netlinksafe.Handle, link netlink.Link) error {
+	err := nl.LinkSetIP6AddrGenMode(link, netlinknl.IN6_ADDR_GEN_MODE_NONE)
+	if err != nil && !errors.Is(err, unix.EAFNOSUPPORT) && !errors.Is(err, unix.EOPNOTSUPP) {
+		return fmt.Errorf("cannot turn IPv6 addresses of link %s off: %w", link.Attrs().Name, err)
 	}
 	return nil
 }
@@ -157,6 +179,9 @@ func setUpInside(nl netlinksafe.Handle, ep davit.Endpoint) error {
 	eth, err := nl.LinkByName(peerName)
 	if err != nil {
 		return fmt.Errorf("cannot find %s in the container: %w", peerName, err)
+	}
+	if err := withoutIPv6(nl, eth); err != nil {
+		return err
 	}
 	if err := nl.AddrReplace(eth, netlinkAddr(ep.Address)); err != nil {
 		return fmt.Errorf("cannot give %s address %s: %w", peerName, ep.Address, err)

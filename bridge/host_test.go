@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -43,7 +44,7 @@ func onHost(t *testing.T, body func(t *testing.T)) {
 	for _, part := range strings.Split(t.Name(), "/") {
 		pattern = append(pattern, "^"+regexp.QuoteMeta(part)+"$")
 	}
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.run="+strings.Join(pattern, "/"))
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.run="+strings.Join(pattern, "/"), fmt.Sprintf("-update=%v", *update))
 	cmd.Env = append(os.Environ(), insideEnv+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
 	runtime.LockOSThread() // Pdeathsig is the thread's
@@ -115,9 +116,10 @@ func driver(t *testing.T, cfg davit.NetworkConfig, iptables string, live ...davi
 
 // container is a namespace with servers, attached to the network.
 type container struct {
-	ns   *os.File
-	ep   davit.Endpoint
-	name string
+	ns      *os.File
+	ep      davit.Endpoint
+	sockets []*os.File
+	servers func() // ends them
 }
 
 // newNetns returns a new network namespace: that of a thread which has ended.
@@ -167,24 +169,35 @@ func within[T any](ns *os.File, f func() (T, error)) (T, error) {
 // servers on port 80 inside tell their name and the client's address.
 func run(t *testing.T, d *bridge.Driver, name string, ports ...davit.PortRequest) *container {
 	t.Helper()
-	c := &container{ns: newNetns(t), name: name}
+	c := &container{ns: newNetns(t)}
 	ep, sockets, err := d.Allocate(t.Context(), strings.Repeat(name, 64)[:64], ports)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range sockets {
-		t.Cleanup(func() { s.Close() })
-	}
 	if err := d.Attach(t.Context(), ep, c.ns); err != nil {
 		t.Fatal(err)
 	}
-	c.ep = ep
-	serve(t, c.ns, name, ":80")
+	c.ep, c.sockets = ep, sockets
+	c.servers = serve(t, c.ns, name, ":80")
 	return c
 }
 
+// stop ends a container as its exit does: the monitor's sockets and the
+// namespace go, the driver is told.
+func stop(t *testing.T, d *bridge.Driver, c *container) {
+	t.Helper()
+	c.servers()
+	for _, s := range append(c.sockets, c.ns) {
+		s.Close()
+	}
+	if err := d.Detach(t.Context(), c.ep); err != nil {
+		t.Error(err)
+	}
+	d.Release(c.ep)
+}
+
 // serve answers on TCP and UDP with "name client-address".
-func serve(t *testing.T, ns *os.File, name, address string) {
+func serve(t *testing.T, ns *os.File, name, address string) (end func()) {
 	t.Helper()
 	l, err := within(ns, func() (net.Listener, error) { return net.Listen("tcp4", address) })
 	if err != nil {
@@ -219,7 +232,9 @@ func serve(t *testing.T, ns *os.File, name, address string) {
 			u.WriteTo([]byte(name+" "+host), from)
 		}
 	}()
-	t.Cleanup(func() { l.Close(); u.Close(); <-done; <-done })
+	end = sync.OnceFunc(func() { l.Close(); u.Close(); <-done; <-done })
+	t.Cleanup(end)
+	return end
 }
 
 // ask returns what the server at the address says.
