@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"syscall"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/tarfs"
+	"github.com/davit-engine/davit/storage/content"
+)
+
+// Files implements the service's Files with docker cp's rules: a path that ends
+// in "/" or "/." must be a directory, a symbolic link as the last element is
+// meant itself, and an archive of "/a/b" has "b" as its first entry, one of
+// "/a/b/." the entry ".".
+type Files struct{}
+
+// Stat describes a path; [davit.NoSuchFile] when there is none.
+func (*Files) Stat(root, name string) (davit.FileStat, error) {
+	fi, target, err := tarfs.Lstat(root, name)
+	if err != nil {
+		return davit.FileStat{}, pathError(name, err)
+	}
+	return davit.FileStat{
+		Name: path.Base(tarfs.Absolute(name)), Size: fi.Size(), Mode: uint32(fi.Mode()), Mtime: fi.ModTime(), LinkTarget: target,
+	}, nil
+}
+
+// Copy writes a tar of a path to w.
+func (*Files) Copy(ctx context.Context, root, name string, w io.Writer) error {
+	return pathError(name, tarfs.Pack(ctx, root, name, w))
+}
+
+// Extract unpacks req.Source in a directory. Owners are those of the archive,
+// with and without CopyUIDGID.
+func (*Files) Extract(ctx context.Context, root, name string, req davit.ContainerExtract) error {
+	err := tarfs.Unpack(ctx, root, name, req.Source, tarfs.Options{KeepKind: req.NoOverwriteDirNonDir})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, tarfs.ErrNotDirectory):
+		return davit.Errorf(davit.InvalidConfiguration, "extraction point is not a directory: %s", name)
+	case errors.Is(err, tarfs.ErrOverwrite):
+		return davit.Errorf(davit.InvalidConfiguration, "%w", err)
+	case errors.Is(err, syscall.EROFS):
+		return davit.Errorf(davit.AccessDenied, "%s is read-only: %w", name, err)
+	}
+	var path *fs.PathError
+	var link *os.LinkError
+	if errors.As(err, &path) || errors.As(err, &link) || errors.Is(err, syscall.ENOSPC) {
+		return pathError(name, err)
+	}
+	return content.Damaged(ctx, "the archive", name, err)
+}
+
+// CopyUp implements the service's Files: without the path, or when it is no
+// directory, there is nothing to copy.
+func (*Files) CopyUp(root, name, dst string) error {
+	entries, err := os.ReadDir(dst)
+	if err != nil {
+		return fmt.Errorf("cannot fill %s: %w", dst, err)
+	}
+	if len(entries) > 0 {
+		return nil
+	}
+	fi, _, err := tarfs.Lstat(root, name+"/.")
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || (err == nil && !fi.IsDir()) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := tarfs.CopyTree(root, name, dst); err != nil {
+		return fmt.Errorf("cannot fill %s from %s: %w", dst, name, content.NoSpace(err, dst))
+	}
+	return nil
+}
+
+// pathError gives an error of a path its code.
+func pathError(name string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return davit.Errorf(davit.NoSuchFile, "Could not find the file %s", name)
+	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP):
+		return davit.Errorf(davit.InvalidConfiguration, "%s: %w", name, err)
+	default:
+		return content.NoSpace(err, name)
+	}
+}

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package overlay
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/storage/content"
+	"github.com/davit-engine/davit/storage/records"
+	"github.com/opencontainers/go-digest"
+	bolt "go.etcd.io/bbolt"
+)
+
+func (s *Store) containerDir(id string) (string, error) {
+	if !idPattern.MatchString(id) {
+		return "", davit.Errorf(davit.InvalidName, "container id %q: want 64 hexadecimal digits", id)
+	}
+	return filepath.Join(s.dir, id), nil
+}
+
+// Create makes the writable layer of a container over the layers of an image.
+// The layers stay until the container is removed, whatever becomes of the image.
+func (s *Store) Create(containerID string, image davit.Image) error {
+	dir, err := s.containerDir(containerID)
+	if err != nil {
+		return err
+	}
+	if err := s.makeContainerDir(dir); err != nil {
+		return fmt.Errorf("cannot create the root file system of %s: %w", davit.ShortID(containerID), content.NoSpace(err, s.dir))
+	}
+	chains := ChainIDs(image.Layers)
+	err = s.db.Update(func(tx *bolt.Tx) error {
+		for _, c := range chains {
+			var l Layer
+			found, err := records.Get(tx, layerBucket, c.String(), &l)
+			if err == nil && !found {
+				err = davit.Errorf(davit.NoSuchImage, "image %s: its layer %s is gone", davit.ShortID(image.ID.String()), c)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return records.Put(tx, rootfsBucket, containerID, chains)
+	})
+	if err != nil {
+		return errors.Join(err, s.discard(dir))
+	}
+	return nil
+}
+
+func (s *Store) makeContainerDir(dir string) error {
+	tmp, err := os.MkdirTemp(s.tmpDir(), "container-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(tmp) }() // else the next Open removes it
+	for _, d := range []string{"diff", "work", "merged"} {
+		if err := os.MkdirAll(filepath.Join(tmp, "dir", d), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.Chmod(filepath.Join(tmp, "dir", "diff"), 0o755); err != nil { // whatever the umask
+		return err
+	}
+	return os.Rename(filepath.Join(tmp, "dir"), dir)
+}
+
+// Remove removes the writable layer of a container, and the layers below it
+// that nothing else uses. It is idempotent.
+func (s *Store) Remove(containerID string) error {
+	dir, err := s.containerDir(containerID)
+	if err != nil {
+		return err
+	}
+	var dead []digest.Digest
+	err = s.db.Update(func(tx *bolt.Tx) error {
+		var chains []digest.Digest
+		if _, err := records.Get(tx, rootfsBucket, containerID, &chains); err != nil {
+			return err
+		}
+		if err := records.Delete(tx, rootfsBucket, containerID); err != nil {
+			return err
+		}
+		dead, err = drop(tx, chains, func(*Layer) {})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("cannot remove the root file system of %s: %w", davit.ShortID(containerID), err)
+	}
+	s.mu.Lock()
+	delete(s.mounts, containerID)
+	s.mu.Unlock()
+	unmount(filepath.Join(dir, "merged"))
+	return errors.Join(s.discard(dir), s.Collect(dead...))
+}
+
+// Rootfs says how to mount a container's root. The lower directories are the
+// short links, so that a mounter who changes to their directory first can name
+// hundreds of them in the one page that mount(2) takes.
+func (s *Store) Rootfs(containerID string) (davit.Rootfs, error) {
+	dir, err := s.containerDir(containerID)
+	if err != nil {
+		return davit.Rootfs{}, err
+	}
+	lower, err := s.lower(containerID)
+	if err != nil {
+		return davit.Rootfs{}, err
+	}
+	return davit.Rootfs{
+		Lower: lower, Upper: filepath.Join(dir, "diff"), Work: filepath.Join(dir, "work"), Target: filepath.Join(dir, "merged"),
+	}, nil
+}
+
+func (s *Store) lower(containerID string) (lower []string, err error) {
+	err = s.db.View(func(tx *bolt.Tx) error {
+		var chains []digest.Digest
+		found, err := records.Get(tx, rootfsBucket, containerID, &chains)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return davit.Errorf(davit.NoSuchContainer, "container %s: it has no root file system", davit.ShortID(containerID))
+		}
+		for _, c := range slices.Backward(chains) {
+			var l Layer
+			if found, err = records.Get(tx, layerBucket, c.String(), &l); err != nil {
+				return err
+			}
+			if !found {
+				return fmt.Errorf("cannot find the layer %s of container %s", c, davit.ShortID(containerID))
+			}
+			lower = append(lower, filepath.Join(s.linkDir(), l.Link))
+			if l.Opaque {
+				break
+			}
+		}
+		return nil
+	})
+	if err == nil && len(lower) == 0 {
+		lower = []string{s.emptyDir()} // overlayfs wants one
+	}
+	return lower, err
+}
+
+// Usage returns the bytes of the files in the writable layer, each counted
+// once however many names it has. Files may come and go meanwhile.
+func (s *Store) Usage(containerID string) (int64, error) {
+	dir, err := s.containerDir(containerID)
+	if err != nil {
+		return 0, err
+	}
+	// A running container could put a symbolic link in the place of a
+	// directory while we walk: os.Root does not follow it out of there.
+	root, err := os.OpenRoot(filepath.Join(dir, "diff"))
+	if err != nil {
+		return 0, fmt.Errorf("cannot measure container %s: %w", davit.ShortID(containerID), err)
+	}
+	defer func() { _ = root.Close() }() // opened for reading
+	var total int64
+	type inode struct{ dev, ino uint64 }
+	seen := map[inode]bool{}
+	err = fs.WalkDir(root.FS(), ".", func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return ignoreGone(err)
+		}
+		fi, err := d.Info()
+		if err != nil {
+			return ignoreGone(err)
+		}
+		st, ok := fi.Sys().(*syscall.Stat_t)
+		if !ok || fi.IsDir() {
+			return nil
+		}
+		if id := (inode{st.Dev, st.Ino}); st.Nlink > 1 {
+			if seen[id] {
+				return nil
+			}
+			seen[id] = true
+		}
+		total += fi.Size()
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("cannot measure container %s: %w", davit.ShortID(containerID), err)
+	}
+	return total, nil
+}
+
+func ignoreGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil
+	}
+	return err
+}
+
+// Keep removes the writable layer of every container that is not in ids.
+func (s *Store) Keep(ids []string) error {
+	var gone []string
+	err := s.db.View(func(tx *bolt.Tx) error {
+		return records.Each(tx, rootfsBucket, func(id string, _ []digest.Digest) error {
+			if !slices.Contains(ids, id) {
+				gone = append(gone, id)
+			}
+			return nil
+		})
+	})
+	errs := []error{err}
+	for _, id := range gone {
+		s.log.Info("removing the root file system of a container that is gone", "container", id)
+		errs = append(errs, s.Remove(id))
+	}
+	return errors.Join(errs...)
+}
