@@ -191,7 +191,9 @@ func (f *fixture) registerQueries(t *testing.T) {
 	query(t, f.eng, func(davit.Info) (davit.EngineInfo, error) {
 		return davit.EngineInfo{Containers: 1, Running: 1, Images: 1, CgroupVersion: "2", FirewallBackend: "iptables (nf_tables)"}, nil
 	})
-	query(t, f.eng, func(davit.Containers) ([]davit.ContainerInfo, error) { return []davit.ContainerInfo{theContainer()}, nil })
+	query(t, f.eng, func(davit.Containers) ([]davit.ContainerInfo, error) {
+		return []davit.ContainerInfo{theContainer()}, nil
+	})
 	query(t, f.eng, func(q davit.ContainerInspect) (davit.ContainerInfo, error) {
 		if q.Container == "web" || (len(q.Container) >= 4 && strings.HasPrefix(containerID, q.Container)) {
 			return theContainer(), nil
@@ -333,4 +335,24 @@ func readAll(t *testing.T, fd godbus.UnixFD) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+var noOptions = map[string]godbus.Variant{}
+
+// lockedBuffer collects the output of a process.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package dbus_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	godbus "github.com/godbus/dbus/v5"
+	"github.com/godbus/dbus/v5/introspect"
+
+	"github.com/davit-engine/davit"
+)
+
+// openFDs counts this process's descriptors: the server's and the clients'.
+func openFDs(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// settle waits until no more descriptors are open than before.
+func settle(t *testing.T, before int) {
+	t.Helper()
+	poll(t, func() bool { return openFDs(t) <= before })
+}
+
+func TestReturnedDescriptors(t *testing.T) {
+	needRoot(t)
+	f := newFixture(t)
+	conn := f.client(t)
+	f.wait(t, conn, f.call(conn, "PullImage", "busybox", noOptions, uint64(0)))
+	before := openFDs(t)
+	job := conn.Object(davit.BusName, root+"/job/_32")
+	for i := range 200 {
+		var fd godbus.UnixFD
+		if err := job.Call(davit.BusName+".Job.OpenOutput", 0, uint64(0)).Store(&fd); err != nil {
+			t.Fatal(i, err)
+		}
+		if out := readAll(t, fd); !strings.Contains(out, "Pull complete") {
+			t.Fatalf("output %d: %q", i, out)
+		}
+	}
+	settle(t, before)
+	// A caller that wants no reply gets no descriptor either.
+	for range 200 {
+		job.Call(davit.BusName+".Job.OpenOutput", godbus.FlagNoReplyExpected, uint64(0))
+	}
+	settle(t, before)
+}
+
+// TestAbandonedOutputs leaves the reading ends open and never reads.
+func TestAbandonedOutputs(t *testing.T) {
+	needRoot(t)
+	f := newFixture(t)
+	conn := f.client(t)
+	if err := f.call(conn, "PullImage", "slow", noOptions, uint64(0)).Err; err != nil {
+		t.Fatal(err)
+	}
+	job := conn.Object(davit.BusName, root+"/job/_32")
+	var open []godbus.UnixFD
+	refused := ""
+	for refused == "" && len(open) < 300 {
+		var fd godbus.UnixFD
+		if err := job.Call(davit.BusName+".Job.OpenOutput", 0, uint64(0)).Store(&fd); err != nil {
+			refused = errorNameOf(err)
+			continue
+		}
+		open = append(open, fd)
+	}
+	if refused != "org.freedesktop.DBus.Error.LimitsExceeded" {
+		t.Errorf("%d outputs: %q", len(open), refused)
+	}
+	if err := f.stop(); err != nil {
+		t.Errorf("open outputs hold up the end: %v", err)
+	}
+	close(f.release)
+	for _, fd := range open {
+		_ = syscall.Close(int(fd))
+	}
+}
+
+func TestReceivedDescriptors(t *testing.T) {
+	needRoot(t)
+	f := newFixture(t)
+	conn := f.client(t)
+	fd := godbus.UnixFD(0)
+	tests := []struct {
+		path   godbus.ObjectPath
+		method string
+		args   []any
+	}{
+		{root, "org.freedesktop.DBus.Peer.Ping", []any{fd}},
+		{"/nowhere", "a.b.C", []any{fd, fd}},
+		{root, manager + ".Nothing", []any{[]godbus.UnixFD{fd, fd, fd}}},
+		{root, manager + ".GetJob", []any{fd}},
+		{root, manager + ".PullImage", []any{"busybox", option("Platform", fd), uint64(0)}},
+		{root, manager + ".RunContainer", []any{"busybox", "x", []string{}, option("Foo", []any{fd}), uint64(0)}},
+		{root, manager + ".EnqueueJob", []any{"start", "x", option("Container", fd), uint64(0)}},
+		{root, "org.freedesktop.DBus.Properties.Set", []any{manager, "Version", godbus.MakeVariant(fd)}},
+	}
+	before := openFDs(t)
+	for i := range 200 {
+		tt := tests[i%len(tests)]
+		err := conn.Object(davit.BusName, tt.path).Call(tt.method, 0, tt.args...).Err
+		if errorNameOf(err) == "" {
+			t.Fatalf("%s with descriptors: %v", tt.method, err)
+		}
+	}
+	settle(t, before)
+}
+
+// TestUnnamedDescriptors sends descriptors that the body does not name, which
+// no library would, and bodies that name descriptors that are not there.
+func TestUnnamedDescriptors(t *testing.T) {
+	needRoot(t)
+	f := newFixture(t)
+	conn := f.client(t)
+	raw := dialRaw(t, f.address)
+	if err := f.call(conn, "ListJobs").Err; err != nil {
+		t.Fatal(err)
+	}
+	before := openFDs(t)
+	for i := range 200 {
+		m := &godbus.Message{Type: godbus.TypeMethodCall, Headers: map[godbus.HeaderField]godbus.Variant{
+			godbus.FieldDestination: godbus.MakeVariant(davit.BusName), godbus.FieldPath: godbus.MakeVariant(root),
+			godbus.FieldInterface: godbus.MakeVariant(manager), godbus.FieldMember: godbus.MakeVariant("ListJobs"),
+		}}
+		fds := []int{0, 0, 0}
+		if i%2 == 1 {
+			m.Body = []any{godbus.UnixFDIndex(7)}
+			m.Headers[godbus.FieldSignature] = godbus.MakeVariant(godbus.ParseSignatureMust("h"))
+		}
+		raw.send(t, m, fds)
+	}
+	raw.expect(t, 200)
+	settle(t, before)
+	if err := f.server.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// rawClient speaks to the bus without a library.
+type rawClient struct {
+	conn   *net.UnixConn
+	r      *bufio.Reader
+	serial uint32
+}
+
+func dialRaw(t *testing.T, address string) *rawClient {
+	t.Helper()
+	path, _, _ := strings.Cut(strings.TrimPrefix(address, "unix:path="), ",")
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	c := &rawClient{conn: conn, r: bufio.NewReader(conn)}
+	uid := hex.EncodeToString(fmt.Append(nil, os.Geteuid()))
+	for _, line := range []string{"\x00AUTH EXTERNAL " + uid, "NEGOTIATE_UNIX_FD"} {
+		if _, err := io.WriteString(conn, line+"\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if answer, err := c.r.ReadString('\n'); err != nil || !(strings.HasPrefix(answer, "OK") || strings.HasPrefix(answer, "AGREE")) {
+			t.Fatal(answer, err)
+		}
+	}
+	if _, err := io.WriteString(conn, "BEGIN\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	c.send(t, &godbus.Message{Type: godbus.TypeMethodCall, Headers: map[godbus.HeaderField]godbus.Variant{
+		godbus.FieldDestination: godbus.MakeVariant("org.freedesktop.DBus"), godbus.FieldPath: godbus.MakeVariant(godbus.ObjectPath("/org/freedesktop/DBus")),
+		godbus.FieldInterface: godbus.MakeVariant("org.freedesktop.DBus"), godbus.FieldMember: godbus.MakeVariant("Hello"),
+	}}, nil)
+	c.expect(t, 1)
+	return c
+}
+
+func (c *rawClient) send(t *testing.T, m *godbus.Message, fds []int) {
+	t.Helper()
+	if len(fds) > 0 {
+		m.Headers[godbus.FieldUnixFDs] = godbus.MakeVariant(uint32(len(fds)))
+	}
+	var buf bytes.Buffer
+	if err := m.EncodeTo(&buf, binary.LittleEndian); err != nil {
+		t.Fatal(err)
+	}
+	c.serial++
+	binary.LittleEndian.PutUint32(buf.Bytes()[8:], c.serial)
+	var oob []byte
+	if len(fds) > 0 {
+		oob = syscall.UnixRights(fds...)
+	}
+	if _, _, err := c.conn.WriteMsgUnix(buf.Bytes(), oob, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// expect reads n answers.
+func (c *rawClient) expect(t *testing.T, n int) {
+	t.Helper()
+	for n > 0 {
+		m, err := godbus.DecodeMessage(c.r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Type != godbus.TypeSignal {
+			n--
+		}
+	}
+}
+
+// TestWrongTypes makes a thousand calls of all methods with arguments of any
+// types. Each must be answered, and the service must live.
+func TestWrongTypes(t *testing.T) {
+	needRoot(t)
+	f := newFixture(t)
+	close(f.release)
+	conn := f.client(t)
+	methods := allMethods(t)
+	paths := []godbus.ObjectPath{
+		"/", root, root + "/job", root + "/job/_31", root + "/container/_3" + godbus.ObjectPath(containerID),
+		root + "/image/" + godbus.ObjectPath(imageID.Encoded()), root + "/network/" + godbus.ObjectPath(networkID), root + "/volume/data",
+	}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for range 1000 {
+		m := methods[rnd.IntN(len(methods))]
+		var args []any
+		for range rnd.IntN(6) {
+			args = append(args, randomValue(rnd, 3))
+		}
+		if m == "org.davit.Engine1.Container.Wait" || strings.HasSuffix(m, "Manager.WaitJob") || strings.HasSuffix(m, "Job.Wait") {
+			continue // may rightly wait
+		}
+		err := conn.Object(davit.BusName, paths[rnd.IntN(len(paths))]).Call(m, 0, args...).Err
+		if name := errorNameOf(err); err != nil && (name == "" || name == "org.freedesktop.DBus.Error.NoReply") || name == davit.BusName+".Failed" {
+			t.Errorf("%s(%v): %s: %v", m, args, name, err)
+		}
+	}
+	if err := f.server.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func allMethods(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob("xml/*.xml")
+	if err != nil || len(files) == 0 {
+		t.Fatal(err, files)
+	}
+	var out []string
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var n introspect.Node
+		if err := xml.Unmarshal(data, &n); err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range n.Interfaces {
+			for _, m := range i.Methods {
+				out = append(out, i.Name+"."+m.Name)
+			}
+		}
+	}
+	return out
+}
+
+func randomValue(rnd *rand.Rand, depth int) any {
+	n := 12
+	if depth == 0 {
+		n = 9
+	}
+	switch rnd.IntN(n) {
+	case 0:
+		return "web"
+	case 1:
+		return rnd.Uint32()
+	case 2:
+		return rnd.Uint64() >> rnd.IntN(64)
+	case 3:
+		return int32(rnd.Uint32())
+	case 4:
+		return rnd.IntN(2) == 0
+	case 5:
+		return godbus.ObjectPath("/a/b")
+	case 6:
+		return []string{"a", strings.Repeat("x", rnd.IntN(5000))}
+	case 7:
+		return rnd.Float64()
+	case 8:
+		return []byte{0xff, 0}
+	case 9:
+		return godbus.MakeVariant(randomValue(rnd, depth-1))
+	case 10:
+		return map[string]godbus.Variant{"Container": godbus.MakeVariant(randomValue(rnd, depth-1)), "Labels": godbus.MakeVariant(randomValue(rnd, depth-1))}
+	}
+	return struct{ A, B any }{godbus.MakeVariant(randomValue(rnd, depth-1)), uint64(0)}
+}
