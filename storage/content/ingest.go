@@ -23,6 +23,7 @@ type Ingest struct {
 	file  *os.File
 	hash  hash.Hash
 	size  int64
+	kept  bool // path is the blob's own
 }
 
 // Ingest begins a blob whose digest is not known yet.
@@ -87,6 +88,7 @@ func (in *Ingest) Commit() error {
 		return fmt.Errorf("cannot store the blob %s: %w", dgst, NoSpace(err, in.store.dir))
 	}
 	in.store.held[dgst] = time.Now()
+	in.path, in.kept = to, true
 	return nil
 }
 
@@ -109,5 +111,7 @@ func (in *Ingest) Discard() {
 		_ = in.file.Close() // its content is not wanted
 		in.file = nil
 	}
-	_ = os.Remove(in.path) // gone after a commit; else the next Open removes it
+	if !in.kept {
+		_ = os.Remove(in.path) // else the next Open removes it
+	}
 }
