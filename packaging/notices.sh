@@ -1,12 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # notices.sh writes the names, versions and licence texts of all that is linked
-# into the binaries. It fails when a module has no licence file.
+# into the binaries. It fails when a module has no licence file. What third_party/
+# holds is Davit's own.
 set -eu
 cd "$(dirname "$0")/.."
 
 modules() {
-	go list -deps -tags seccomp,runc_nocriu -f '{{with .Module}}{{if not .Main}}{{.Path}}	{{.Version}}	{{.Dir}}{{end}}{{end}}' ./cmd/... | sort -u
+	go list -deps -tags seccomp,runc_nocriu -f '{{with .Module}}{{if not (or .Main (and .Replace (not .Replace.Version)))}}{{.Path}}	{{.Version}}	{{.Dir}}{{end}}{{end}}' ./cmd/... | sort -u
 }
 
 echo "Davit's binaries contain the Go standard library and these modules."

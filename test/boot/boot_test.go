@@ -31,18 +31,23 @@ busybox httpd -f -p 80 -h /srv/www &
 busybox nc -ll -p 9000 -e cat &
 wait'`
 
-// trees makes or finds the cached tree and the image's root.
-func trees(t *testing.T) (tree, web string) {
+// require skips the test by name where it cannot run.
+func require(t *testing.T, programs ...string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
 	}
-	for _, program := range []string{"systemd-nspawn", "mmdebstrap", "ip", "nsenter"} {
+	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("needs %s", program)
 		}
 	}
-	cmd := exec.Command("./tree.sh", cmp.Or(os.Getenv("DAVIT_CACHE"), "/var/cache/davit-test"))
+}
+
+// trees makes or finds the cached tree and the image's root.
+func trees(t *testing.T, kind string) (tree, web string) {
+	t.Helper()
+	cmd := exec.Command("./tree.sh", kind, cmp.Or(os.Getenv("DAVIT_CACHE"), "/var/cache/davit-test"))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -55,8 +60,8 @@ func trees(t *testing.T) (tree, web string) {
 	return paths[0], paths[1]
 }
 
-// install puts the package, the docker CLI and the image into a booted guest.
-func install(t *testing.T, g *guest, web string) {
+// provisions are the files that a guest gets: the package, the docker CLI, an image.
+func provisions(t *testing.T, web string) map[string]string {
 	t.Helper()
 	debs, err := filepath.Glob("../../dist/davit_*.deb")
 	if err != nil || len(debs) != 1 {
@@ -66,10 +71,7 @@ func install(t *testing.T, g *guest, web string) {
 	if err != nil {
 		t.Fatal("the docker CLI is missing: run make deps")
 	}
-	host(t, "cp", debs[0], filepath.Join(g.root, "davit.deb"))
-	host(t, "cp", "-L", docker, filepath.Join(g.root, "usr/local/bin/docker"))
-	host(t, "cp", web, filepath.Join(g.root, "web.tar"))
-	g.must("dpkg --install /davit.deb")
+	return map[string]string{"/davit.deb": debs[0], "/usr/local/bin/docker": docker, "/web.tar": web}
 }
 
 // step runs one subtest, and the test ends with the first that fails: each goes
@@ -104,8 +106,24 @@ func echo(conn interface {
 }
 
 func TestBoot(t *testing.T) {
-	tree, web := trees(t)
-	g := boot(t, tree)
+	require(t, "systemd-nspawn", "mmdebstrap", "ip", "nsenter")
+	tree, web := trees(t, "tree")
+	scenario(t, boot(t, &nspawn{}, tree, provisions(t, web)))
+}
+
+// TestBootVM is slow where the processor cannot help. DAVIT_BOOT_VM=1 asks for
+// it, as `make test-vm` does; DAVIT_BOOT_ACCEL=kvm: uses /dev/kvm.
+func TestBootVM(t *testing.T) {
+	if os.Getenv("DAVIT_BOOT_VM") == "" {
+		t.Skip("needs DAVIT_BOOT_VM=1")
+	}
+	require(t, "qemu-system-x86_64", "mke2fs", "debugfs", "mmdebstrap", "ip", "nsenter")
+	tree, web := trees(t, "vm")
+	scenario(t, boot(t, &vm{}, tree, provisions(t, web)))
+}
+
+// scenario is an administrator's day, on a machine that has just been booted.
+func scenario(t *testing.T, g *guest) {
 	on := func(f func(t *testing.T, g *guest)) func(*testing.T) {
 		return func(t *testing.T) {
 			outer := g.t
@@ -116,7 +134,7 @@ func TestBoot(t *testing.T) {
 	}
 
 	step(t, "the package installs and enables the socket alone", on(func(t *testing.T, g *guest) {
-		install(t, g, web)
+		g.must("dpkg --install /davit.deb")
 		want(t, g.property("davit.socket", "ActiveState"), "active")
 		want(t, g.property("davit.service", "ActiveState"), "inactive")
 		want(t, g.must("systemctl is-enabled davit.socket"), "enabled")
@@ -273,11 +291,16 @@ func powersOff(t *testing.T, g *guest) {
 		t.Fatalf("poweroff: %v", err)
 	}
 	t.Logf("poweroff took %v", time.Since(begin).Round(10*time.Millisecond))
-	bye, err := os.ReadFile(filepath.Join(g.root, "srv/out/bye"))
-	if err != nil || string(bye) != "bye\n" {
+	if bye, err := g.machine.fetch("/srv/out/bye"); err != nil {
 		t.Errorf("the container was not stopped by its own handler: %v", err)
+	} else if text, err := os.ReadFile(bye); err != nil || string(text) != "bye\n" {
+		t.Errorf("the container's handler wrote %q: %v", text, err)
 	}
-	journal := host(t, "journalctl", "--directory="+filepath.Join(g.root, "var/log/journal"), "--no-pager", "--output=short-monotonic")
+	dir, err := g.machine.fetch("/var/log/journal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	journal := host(t, "journalctl", "--directory="+dir, "--no-pager", "--output=short-monotonic")
 	for line := range strings.Lines(journal) {
 		if !strings.Contains(line, "davit") {
 			continue

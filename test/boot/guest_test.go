@@ -3,17 +3,12 @@
 package boot_test
 
 import (
-	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,15 +23,31 @@ var (
 	guestAddr   = netip.MustParsePrefix("192.0.2.2/24")
 )
 
+// environment is what a guest's commands run with.
+const environment = "/usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 " +
+	"SYSTEMD_PAGER= SYSTEMD_COLORS=0 DOCKER_HOST=unix:///run/davit/davit.sock"
+
+// limit is how long one command in a guest may take.
+const limit = 90 * time.Second
+
+// A machine boots a tree, in one way or another.
+type machine interface {
+	// boot returns when commands can be run. It leaves nothing when the test ends.
+	boot(g *guest)
+	// exec runs a script by bash, as root.
+	exec(script string) (result, error)
+	// fetch copies a file or directory of the guest's, which has ended, to this
+	// machine and returns where it is.
+	fetch(path string) (string, error)
+}
+
 // A guest is a Debian tree that was booted with real systemd.
 type guest struct {
-	t     *testing.T
-	name  string
-	root  string // the tree, a copy that is the test's own
-	netns string // where the outside client lives
-	cmd   *exec.Cmd
-	ended chan error // gets nspawn's exit, once
-	init  int        // the guest's PID 1, as seen from here
+	t       *testing.T
+	machine machine
+	root    string // the tree, a copy that is the test's own
+	netns   string // where the outside client lives; the machine's name as well
+	ended   chan error
 }
 
 // result is what a command in a guest left.
@@ -45,144 +56,47 @@ type result struct {
 	code int
 }
 
-// hierarchies are the mounts of cgroup v1, and of the cgroup v2 beside them, on
-// a machine that has them and no systemd to keep them.
-func hierarchies() []string {
-	if underSystemd() {
-		return nil
-	}
-	dirs, _ := filepath.Glob("/sys/fs/cgroup/*/cgroup.procs")
-	for i := range dirs {
-		dirs[i] = filepath.Dir(dirs[i])
-	}
-	return dirs
-}
-
-// underSystemd is sd_booted(3).
-func underSystemd() bool {
-	_, err := os.Lstat("/run/systemd/system")
-	return err == nil
-}
-
-// boot boots a copy of the tree. The guest is killed, and everything that it
-// was made of removed, when the test ends.
-func boot(t *testing.T, tree string) *guest {
+// boot boots a copy of the tree with the files (by path in the guest) added.
+// Outside of it is a network namespace of the test's.
+func boot(t *testing.T, m machine, tree string, files map[string]string) *guest {
 	t.Helper()
 	name := fmt.Sprintf("davit-boot-%d", os.Getpid())
-	g := &guest{t: t, name: name, root: filepath.Join(t.TempDir(), "root"), netns: name, ended: make(chan error, 1)}
+	g := &guest{t: t, machine: m, root: t.TempDir() + "/root", netns: name, ended: make(chan error, 1)}
 	// A copy, and not an overlay: the containers' overlays would not mount on one.
 	host(t, "cp", "-a", "--reflink=auto", tree, g.root)
+	for path, source := range files {
+		host(t, "cp", "-L", source, g.root+path)
+	}
 	host(t, "ip", "netns", "add", g.netns)
 	t.Cleanup(func() { host(t, "ip", "netns", "delete", g.netns) })
 	g.outside("ip", "link", "set", "lo", "up")
-	g.outside("ip", "link", "add", "outside0", "type", "veth", "peer", "name", "wan0")
-	g.outside("ip", "address", "add", outsideAddr.String(), "dev", "outside0")
-	g.outside("ip", "link", "set", "outside0", "up")
-	g.start()
-	g.prepare()
-	return g
-}
-
-// start runs systemd-nspawn until the guest's systemd is reached.
-//
-// The options, each found to be needed for a container engine inside:
-//
-//   - --capability=all, and @keyring and bpf: libcontainer joins a session
-//     keyring and, on cgroup v2, loads device filters.
-//   - A cgroup of the test's own in every hierarchy: the guest's cgroup
-//     namespace begins there, so what it leaves is found and removed.
-//   - --private-network, and one end of a link moved in afterwards:
-//     --network-interface looks for it in /sys, which shows another namespace.
-//   - --keep-unit where PID 1 is not systemd: nobody could make a scope.
-func (g *guest) start() {
-	t := g.t
-	t.Helper()
-	args := []string{
-		"--quiet", "--directory=" + g.root, "--register=no", "--machine=" + g.name,
-		"--private-network", "--console=pipe", "--capability=all", "--system-call-filter=@keyring bpf",
-	}
-	if !underSystemd() {
-		args = append(args, "--keep-unit")
-	}
-	script := `for d in ` + strings.Join(hierarchies(), " ") + `; do
-	mkdir -p "$d/$NAME"
-	case $d in */cpuset)
-		cat "$d/cpuset.cpus" >"$d/$NAME/cpuset.cpus"
-		cat "$d/cpuset.mems" >"$d/$NAME/cpuset.mems"
-		echo 1 >"$d/$NAME/cgroup.clone_children" ;;
-	esac
-	echo $$ >"$d/$NAME/cgroup.procs"
-done
-exec systemd-nspawn "$@" --boot`
-	g.cmd = exec.Command("sh", append([]string{"-euc", script, "sh"}, args...)...)
-	g.cmd.Env = append(os.Environ(), "NAME="+g.name)
-	var console bytes.Buffer
-	g.cmd.Stdout, g.cmd.Stderr = &console, &console
-	if err := g.cmd.Start(); err != nil {
-		t.Fatalf("cannot boot the tree: %v", err)
-	}
-	go func() { g.ended <- g.cmd.Wait() }()
-	t.Cleanup(func() {
-		g.kill()
-		if t.Failed() {
-			t.Logf("console of the guest:\n%s", console.String())
-		}
-		g.removeCgroups()
-		_ = os.Remove(filepath.Join("/run/systemd/nspawn/propagate", g.name))
-	})
-	children := fmt.Sprintf("/proc/%d/task/%d/children", g.cmd.Process.Pid, g.cmd.Process.Pid)
-	g.eventually(20*time.Second, "systemd runs in the guest", func() bool {
-		list, err := os.ReadFile(children)
-		if err != nil {
-			return false
-		}
-		for pid := range strings.FieldsSeq(string(list)) {
-			comm, err := os.ReadFile("/proc/" + pid + "/comm")
-			if err == nil && strings.TrimSpace(string(comm)) == "systemd" {
-				g.init, err = strconv.Atoi(pid)
-				return err == nil
-			}
-		}
-		return false
-	})
-}
-
-// prepare waits for the end of the boot and does what a virtual machine would
-// not need: nspawn mounts v1 controllers read-only.
-func (g *guest) prepare() {
-	g.t.Helper()
-	g.eventually(60*time.Second, "the guest's boot is complete", func() bool {
+	m.boot(g)
+	g.eventually(2*time.Minute, "the guest's boot is complete", func() bool {
 		state := strings.TrimSpace(g.run("systemctl is-system-running 2>/dev/null").out)
 		return state == "running" || state == "degraded"
 	})
-	g.outside("ip", "link", "set", "wan0", "netns", strconv.Itoa(g.init))
-	g.must(`for d in /sys/fs/cgroup/*/tasks; do [ ! -e "$d" ] || mount -o remount,rw,bind "${d%/tasks}"; done
-ip link set lo up
+	return g
+}
+
+// network gives both ends of the link their addresses.
+func (g *guest) network() {
+	g.t.Helper()
+	g.outside("ip", "address", "add", outsideAddr.String(), "dev", "outside0")
+	g.outside("ip", "link", "set", "outside0", "up")
+	g.must(`ip link set lo up
 ip address add ` + guestAddr.String() + ` dev wan0
 ip link set wan0 up
 ip route add default via ` + outsideAddr.Addr().String())
 }
 
-// run runs a script in the guest's namespaces, beside its processes.
+// run runs a script in the guest.
 func (g *guest) run(script string) result {
 	g.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
-	defer cancel()
-	pid := strconv.Itoa(g.init)
-	cmd := exec.CommandContext(ctx, "nsenter", "--target", pid, "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup",
-		"/usr/bin/env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8",
-		"SYSTEMD_PAGER=", "SYSTEMD_COLORS=0", "DOCKER_HOST=unix:///run/davit/davit.sock",
-		"/bin/bash", "-euc", "cd /\n"+script)
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return result{out: string(out)}
-	case errors.As(err, &exit):
-		return result{out: string(out), code: exit.ExitCode()}
+	r, err := g.machine.exec("cd /\n" + script)
+	if err != nil {
+		g.t.Fatalf("cannot run a command in the guest: %v\n%s", err, script)
 	}
-	g.t.Fatalf("cannot run a command in the guest: %v", err)
-	return result{}
+	return r
 }
 
 // must runs a script that has to succeed, and returns its output, trimmed.
@@ -212,31 +126,45 @@ func (g *guest) shutdown(within time.Duration) error {
 	}
 }
 
-func (g *guest) kill() {
+// running says whether the guest has not ended yet.
+func (g *guest) running() bool {
 	select {
 	case err := <-g.ended:
 		g.ended <- err
-		return
+		return false
 	default:
-	}
-	if g.init > 0 {
-		_ = unix.Kill(g.init, unix.SIGKILL)
-	}
-	select {
-	case err := <-g.ended:
-		g.ended <- err
-	case <-time.After(10 * time.Second):
-		_ = g.cmd.Process.Kill()
-		g.ended <- <-g.ended
+		return true
 	}
 }
 
-// removeCgroups removes what the guest left in the hierarchies.
-func (g *guest) removeCgroups() {
-	for _, dir := range hierarchies() {
-		top := filepath.Join(dir, g.name)
-		_ = exec.Command("find", top, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";").Run()
+// supervise starts the process that is the guest and, when the test ends, sees
+// that it has ended, by kill if need be.
+func (g *guest) supervise(cmd *exec.Cmd, kill func()) {
+	t := g.t
+	t.Helper()
+	console := t.TempDir() + "/console"
+	file, err := os.Create(console)
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer file.Close()
+	cmd.Stdout, cmd.Stderr = file, file
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("cannot boot the tree: %v", err)
+	}
+	go func() { g.ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		if g.running() {
+			kill()
+		}
+		if g.shutdown(10*time.Second) != nil && g.running() {
+			_ = cmd.Process.Kill()
+			_ = g.shutdown(10 * time.Second)
+		}
+		if text, err := os.ReadFile(console); err == nil && t.Failed() {
+			t.Logf("console of the guest:\n%s", text)
+		}
+	})
 }
 
 // outside runs a command in the network namespace outside the guest.

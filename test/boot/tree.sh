@@ -1,18 +1,30 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# tree.sh DIRECTORY [SUITE] makes, once, what the boot test starts from:
+# tree.sh tree|vm DIRECTORY [SUITE] makes, once, what the boot test starts from:
 #
 #   DIRECTORY/tree-SUITE-REVISION/      a Debian tree with systemd, without Davit
+#   DIRECTORY/vm-SUITE-REVISION/        the same with a kernel, for a virtual machine
 #   DIRECTORY/web-SUITE-REVISION.tar    the root of a Debian-based image with a web server
 #
-# and prints their two paths. It downloads packages of Debian and nothing else.
+# and prints the paths of the wanted tree and of the image. It downloads packages of
+# Debian and nothing else.
 # shellcheck disable=SC2016 # hooks expand their own arguments
 set -eu
 
-revision=3 # raise when a list below changes
-cache=$1
-suite=${2:-bookworm}
-tree=$cache/tree-$suite-$revision
+revision=4 # raise when something below changes
+kind=$1
+cache=$2
+suite=${3:-bookworm}
+tree=$cache/$kind-$suite-$revision
+packages=systemd,systemd-sysv,dbus,iptables,iproute2,libseccomp2,procps,curl,kmod,udev
+case $kind in
+tree) ;;
+vm) packages=$packages,linux-image-cloud-amd64,initramfs-tools ;;
+*)
+	echo "usage: tree.sh tree|vm DIRECTORY [SUITE]" >&2
+	exit 2
+	;;
+esac
 web=$cache/web-$suite-$revision.tar
 
 mkdir -p "$cache"
@@ -22,7 +34,7 @@ flock 9
 if [ ! -d "$tree" ]; then
 	rm -rf "$tree.new"
 	mmdebstrap --quiet --variant=minbase \
-		--include=systemd,systemd-sysv,dbus,iptables,iproute2,libseccomp2,procps,curl,kmod,udev \
+		--include=$packages \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/locale/*' \
 		--customize-hook='echo davit-guest > "$1/etc/hostname"; mkdir -p "$1/var/log/journal"; : > "$1/etc/machine-id"' \
