@@ -5,6 +5,7 @@ package dbus_test
 import (
 	"context"
 	"encoding/json"
+	"encoding/xml"
 	"errors"
 	"flag"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	godbus "github.com/godbus/dbus/v5"
+	"github.com/godbus/dbus/v5/introspect"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
@@ -179,6 +181,36 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("%s: %v; want %s with %q", errorNameOf(err), err, tt.want, tt.says)
 			}
 		})
+	}
+}
+
+// TestManagerProperties holds the Manager's properties against the XML file.
+func TestManagerProperties(t *testing.T) {
+	needRoot(t)
+	f := newFixture(t)
+	conn := f.client(t)
+	c := conn.Object(davit.BusName, root).Call("org.freedesktop.DBus.Properties.GetAll", 0, manager)
+	if c.Err != nil {
+		t.Fatal(c.Err)
+	}
+	values := c.Body[0].(options) // Store would lose the types
+	data, err := os.ReadFile("xml/" + manager + ".xml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n introspect.Node
+	if err := xml.Unmarshal(data, &n); err != nil {
+		t.Fatal(err)
+	}
+	want, got := map[string]string{}, map[string]string{}
+	for _, p := range n.Interfaces[0].Properties {
+		want[p.Name] = p.Type
+	}
+	for name, v := range values {
+		got[name] = v.Signature().String()
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("XML (-) and properties (+) differ:\n%s", d)
 	}
 }
 

@@ -239,10 +239,17 @@ func TestWrongTypes(t *testing.T) {
 	}
 	rnd := rand.New(rand.NewPCG(1, 2))
 	for range 1000 {
-		m := methods[rnd.IntN(len(methods))]
+		method := methods[rnd.IntN(len(methods))]
+		m := method.name
 		var args []any
 		for range rnd.IntN(6) {
 			args = append(args, randomValue(rnd, 3))
+		}
+		if rnd.IntN(2) == 0 { // right types, and any content
+			args = nil
+			for _, a := range method.in {
+				args = append(args, randomOf(rnd, a))
+			}
 		}
 		if m == "org.davit.Engine1.Container.Wait" || strings.HasSuffix(m, "Manager.WaitJob") || strings.HasSuffix(m, "Job.Wait") {
 			continue // may rightly wait
@@ -257,13 +264,19 @@ func TestWrongTypes(t *testing.T) {
 	}
 }
 
-func allMethods(t *testing.T) []string {
+// method is a method and the types of its arguments.
+type method struct {
+	name string
+	in   []string
+}
+
+func allMethods(t *testing.T) []method {
 	t.Helper()
 	files, err := filepath.Glob("xml/*.xml")
 	if err != nil || len(files) == 0 {
 		t.Fatal(err, files)
 	}
-	var out []string
+	var out []method
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
@@ -275,11 +288,44 @@ func allMethods(t *testing.T) []string {
 		}
 		for _, i := range n.Interfaces {
 			for _, m := range i.Methods {
-				out = append(out, i.Name+"."+m.Name)
+				one := method{name: i.Name + "." + m.Name}
+				for _, a := range m.Args {
+					if a.Direction == "in" {
+						one.in = append(one.in, a.Type)
+					}
+				}
+				out = append(out, one)
 			}
 		}
 	}
 	return out
+}
+
+// randomOf returns a value of a type that the methods take.
+func randomOf(rnd *rand.Rand, signature string) any {
+	words := []string{"", "web", "busybox", "stop", "pull", "start", "volume_create", "\u2028", strings.Repeat("x", 5000), manager}
+	switch signature {
+	case "s":
+		return words[rnd.IntN(len(words))]
+	case "u":
+		return rnd.Uint32() % 4
+	case "t":
+		return rnd.Uint64() >> rnd.IntN(64)
+	case "i":
+		return int32(rnd.Uint32()) >> rnd.IntN(32)
+	case "as":
+		return words[:rnd.IntN(len(words))]
+	case "v":
+		return godbus.MakeVariant(randomValue(rnd, 3))
+	case "a{sv}":
+		keys := []string{"Container", "Timeout", "Signal", "Labels", "Platform", "Publish", "MemoryMax", "Environment", "Restart", "Nothing", "status"}
+		o := options{}
+		for range rnd.IntN(4) {
+			o[keys[rnd.IntN(len(keys))]] = godbus.MakeVariant(randomValue(rnd, 3))
+		}
+		return o
+	}
+	return randomValue(rnd, 3)
 }
 
 func randomValue(rnd *rand.Rand, depth int) any {
