@@ -35,8 +35,8 @@ type startRequest struct{ done chan<- error }
 func (h *holder) live() int {
 	r, err := h.create()
 	if err != nil {
+		h.cleanup() // before anybody is told: nothing is left then
 		h.reportFailure(err)
-		h.cleanup()
 		h.drop()
 		return 1
 	}

@@ -26,7 +26,6 @@ type conn struct {
 	wire    *protocol.Conn
 	updates chan *protocol.State // guarded by holder.mu; nil before it subscribes, and after the end
 	writer  sync.WaitGroup
-	calls   sync.WaitGroup
 }
 
 // accept serves the listening socket fd for the rest of the process's life.
@@ -81,6 +80,7 @@ func (h *holder) connections() int {
 
 // serve answers requests until the peer closes.
 func (c *conn) serve() {
+	h := c.h
 	for {
 		var req protocol.Request
 		fds, err := c.wire.Receive(&req)
@@ -89,12 +89,11 @@ func (c *conn) serve() {
 		}
 		switch req.Op {
 		case protocol.OpCreated, protocol.OpStart, protocol.OpExec, protocol.OpExecWait:
-			c.calls.Go(func() { c.answer(&req, fds) }) // they wait for something
+			h.background.Go(func() { c.answer(&req, fds) }) // they wait for something
 		default:
 			c.answer(&req, fds)
 		}
 	}
-	h := c.h
 	h.mu.Lock()
 	delete(h.conns, c)
 	if c.updates != nil {

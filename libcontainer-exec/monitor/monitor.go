@@ -96,7 +96,7 @@ func create(req Request) (protocol.Report, error) {
 	}
 	process.Init = true
 	if err := container.Start(process); err != nil {
-		return protocol.Report{}, errors.Join(fail(protocol.KindStart, startError(err)), container.Destroy())
+		return protocol.Report{}, errors.Join(fail(startKind(oci.Root.Path, oci.Process), startError(err)), container.Destroy())
 	}
 	pid, err := process.Pid()
 	if err != nil {
@@ -127,7 +127,8 @@ func execute(req Request) (protocol.Report, error) {
 	if err != nil {
 		return protocol.Report{}, fmt.Errorf("cannot read the container's state: %w", err)
 	}
-	oci, err := execProcess(&spec, &x, fmt.Sprintf("/proc/%d/root", state.InitProcessPid))
+	root := fmt.Sprintf("/proc/%d/root", state.InitProcessPid)
+	oci, err := execProcess(&spec, &x, root)
 	if err != nil {
 		return protocol.Report{}, err
 	}
@@ -136,7 +137,7 @@ func execute(req Request) (protocol.Report, error) {
 		return protocol.Report{}, err
 	}
 	if err := container.Start(process); err != nil {
-		return protocol.Report{}, fail(protocol.KindStart, startError(err))
+		return protocol.Report{}, fail(startKind(root, oci), startError(err))
 	}
 	pid, err := process.Pid()
 	if err != nil {

@@ -66,6 +66,7 @@ type Kind string
 const (
 	KindInternal    Kind = ""
 	KindStart       Kind = "start"       // the command's own fault
+	KindDenied      Kind = "denied"      // the same: it was found but cannot be executed
 	KindInvalid     Kind = "invalid"     // the configuration's
 	KindUnsupported Kind = "unsupported" // this host cannot
 	KindNotRunning  Kind = "not-running"

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package libcontainerexec
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/linux"
+	"github.com/davit-engine/davit/libcontainer-exec/protocol"
+)
+
+// What Docker gives a container that does not say.
+const (
+	defaultStopSignal  = 15 // SIGTERM
+	defaultStopTimeout = 10 * time.Second
+	defaultCPUPeriod   = 100_000 // microseconds
+)
+
+// seccompDir keeps compiled filters, below the exec root.
+const seccompDir = "seccomp"
+
+// makeSpec converts a launch and writes its generated files.
+func makeSpec(l davit.Launch, o *Options, launcher string) (*protocol.Spec, error) {
+	c, h := l.Container, &l.Container.HostConfig
+	if h.Init {
+		return nil, davit.Errorf(davit.NotSupported, "cannot run container %s with --init: this engine has no init to give it", c.Name)
+	}
+	security, err := convertSecurity(h)
+	if err != nil {
+		return nil, err
+	}
+	holder, err := convertHolder(l, o, launcher)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := convertMounts(l)
+	if err != nil {
+		return nil, err
+	}
+	spec := &protocol.Spec{
+		ID: c.ID, Holder: *holder,
+		Container: protocol.Container{
+			Name: c.Name, Hostname: l.Hostname, Domainname: c.Config.Domainname,
+			Args: append([]string{c.Path}, c.Args...), Env: c.Config.Env, Cwd: c.Config.WorkingDir,
+			User: c.Config.User, GroupAdd: h.GroupAdd, Mounts: mounts, OwnNetns: l.OwnNetns,
+			Security: security, Resources: convertResources(h), Sysctls: h.Sysctls,
+			ShmSize: h.ShmSize, OomScore: h.OomScoreAdj,
+		},
+	}
+	for _, u := range h.Ulimits {
+		spec.Container.Ulimits = append(spec.Container.Ulimits, protocol.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
+	}
+	return spec, nil
+}
+
+func convertHolder(l davit.Launch, o *Options, launcher string) (*protocol.Holder, error) {
+	c, h := l.Container, &l.Container.HostConfig
+	holder := &protocol.Holder{
+		Monitor: o.MonitorPath, Seccomp: filepath.Join(o.ExecRoot, seccompDir),
+		Rootfs:  protocol.Rootfs(l.Rootfs),
+		LogPath: l.LogPath,
+		Tty:     c.Config.Tty, OpenStdin: c.Config.OpenStdin, StdinOnce: c.Config.StdinOnce,
+		Rows: clamp16(h.ConsoleSize[0]), Cols: clamp16(h.ConsoleSize[1]),
+		OwnNetns:   l.OwnNetns,
+		StopSignal: defaultStopSignal, StopTimeout: defaultStopTimeout,
+		Restart: h.RestartPolicy.Name, MaxRetries: h.RestartPolicy.MaximumRetryCount,
+	}
+	if launcher == LauncherDirect {
+		holder.Cgroup = filepath.Join(directCgroup, c.ID)
+	}
+	if s := c.Config.StopSignal; s != "" {
+		n, err := signalNumber(s)
+		if err != nil {
+			return nil, err
+		}
+		holder.StopSignal = n
+	}
+	if t := c.Config.StopTimeout; t != nil {
+		holder.StopTimeout = time.Duration(*t) * time.Second
+		if *t < 0 {
+			holder.StopTimeout = 365 * 24 * time.Hour // Docker: wait for ever
+		}
+	}
+	var err error
+	if holder.LogMaxSize, err = parseSize(h.LogConfig.Config["max-size"]); err != nil {
+		return nil, davit.Errorf(davit.InvalidConfiguration, "invalid log option max-size: %w", err)
+	}
+	if n := h.LogConfig.Config["max-file"]; n != "" {
+		if holder.LogMaxFiles, err = strconv.Atoi(n); err != nil || holder.LogMaxFiles < 1 {
+			return nil, davit.Errorf(davit.InvalidConfiguration, "invalid log option max-file: %q is not a number above 0", n)
+		}
+	}
+	return holder, nil
+}
+
+func clamp16(n uint) uint16 { return uint16(min(n, 65535)) }
+
+func signalNumber(s string) (int, error) {
+	if n, err := strconv.Atoi(s); err == nil && n > 0 && n <= 64 {
+		return n, nil
+	}
+	if n, ok := linux.SignalNumber(s); ok {
+		return n, nil
+	}
+	return 0, davit.Errorf(davit.InvalidConfiguration, "invalid stop signal: %q", s)
+}
+
+// parseSize reads a number of bytes with a unit of 1024, as "10m".
+func parseSize(s string) (int64, error) {
+	if s == "" || s == "-1" {
+		return 0, nil
+	}
+	digits := strings.TrimRight(strings.ToLower(s), "kmgb")
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%q is not a size", s)
+	}
+	shift, known := map[string]uint{"": 0, "b": 0, "k": 10, "kb": 10, "m": 20, "mb": 20, "g": 30, "gb": 30}[strings.ToLower(s)[len(digits):]]
+	if !known || n > (1<<62)>>shift {
+		return 0, fmt.Errorf("%q is not a size", s)
+	}
+	return n << shift, nil
+}
+
+func convertResources(h *davit.HostConfig) protocol.Resources {
+	r := protocol.Resources{
+		Memory: h.Memory, MemorySwap: h.MemorySwap,
+		CPUShares: uint64(max(h.CPUShares, 0)), CPUPeriod: uint64(max(h.CPUPeriod, 0)), CPUQuota: h.CPUQuota,
+		CpusetCpus: h.CpusetCpus, Pids: max(h.PidsLimit, 0),
+	}
+	if r.Memory > 0 && r.MemorySwap == 0 {
+		r.MemorySwap = 2 * r.Memory // Docker: as much swap as memory
+	}
+	if h.NanoCPUs > 0 {
+		r.CPUPeriod = defaultCPUPeriod
+		r.CPUQuota = h.NanoCPUs / 1e9 * defaultCPUPeriod
+		r.CPUQuota += h.NanoCPUs % 1e9 * defaultCPUPeriod / 1e9
+	}
+	return r
+}
+
+// convertSecurity reads --security-opt.
+func convertSecurity(h *davit.HostConfig) (protocol.Security, error) {
+	s := protocol.Security{
+		Privileged: h.Privileged, ReadonlyRootfs: h.ReadonlyRootfs, CapAdd: h.CapAdd, CapDrop: h.CapDrop,
+	}
+	for _, opt := range h.SecurityOpt {
+		key, value, found := strings.Cut(opt, "=")
+		if !found {
+			key, value, _ = strings.Cut(opt, ":") // the old form
+		}
+		switch {
+		case key == "no-new-privileges" && (value == "" || value == "true"):
+			s.NoNewPrivileges = true
+		case key == "no-new-privileges" && value == "false":
+			s.NoNewPrivileges = false
+		case key == "seccomp" && value == "builtin":
+			s.Seccomp = ""
+		case key == "seccomp" && value != "":
+			s.Seccomp = value
+		case key == "apparmor" && value == "unconfined", key == "label" && value == "disable":
+			// There is no profile, and no label, to do without.
+		default:
+			return s, davit.Errorf(davit.InvalidConfiguration, "invalid --security-opt %q: use seccomp=, no-new-privileges or apparmor=unconfined", opt)
+		}
+	}
+	return s, nil
+}
+
+// convertMounts returns the container's mounts and those of its generated
+// files, which it writes.
+func convertMounts(l davit.Launch) ([]protocol.Mount, error) {
+	var mounts []protocol.Mount
+	taken := make(map[string]bool)
+	for _, m := range l.Container.Mounts {
+		taken[filepath.Clean(m.Target)] = true
+		switch m.Propagation {
+		case "shared", "rshared":
+			return nil, davit.Errorf(davit.NotSupported, "cannot share mounts at %s with the host: containers are in a mount namespace that only receives; use rslave", m.Target)
+		}
+		mount := protocol.Mount{Type: "bind", Source: m.Source, Target: m.Target, ReadOnly: !m.ReadWrite, Propagation: m.Propagation}
+		if m.Type == "tmpfs" {
+			mount.Type, mount.Source = "tmpfs", ""
+			if m.Options != "" {
+				mount.Options = strings.Split(m.Options, ",")
+			}
+		}
+		mounts = append(mounts, mount)
+	}
+	for target, options := range l.Container.HostConfig.Tmpfs {
+		if taken[filepath.Clean(target)] {
+			continue
+		}
+		taken[filepath.Clean(target)] = true
+		mount := protocol.Mount{Type: "tmpfs", Target: target}
+		if options != "" {
+			mount.Options = strings.Split(options, ",")
+		}
+		mounts = append(mounts, mount)
+	}
+	for _, f := range l.Files {
+		if taken[filepath.Clean(f.Target)] {
+			continue
+		}
+		source := filepath.Join(l.Dir, filepath.Base(f.Target))
+		if err := writeGenerated(source, f.Content); err != nil {
+			return nil, fmt.Errorf("cannot write %s of container %s: %w", f.Target, l.Container.Name, err)
+		}
+		mounts = append(mounts, protocol.Mount{Type: "bind", Source: source, Target: f.Target})
+	}
+	return mounts, nil
+}
+
+// writeGenerated writes a file that the container will see, whatever the
+// daemon's umask is. It is replaced: the container of an earlier run may have
+// made a link of it.
+func writeGenerated(path string, content []byte) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Chmod(0o644), f.Close())
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package libcontainerexec
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/davit-engine/davit/libcontainer-exec/cgroup"
+	"github.com/davit-engine/davit/libcontainer-exec/protocol"
+	"golang.org/x/sys/unix"
+)
+
+// clearRemains removes everything of a container that has no holder.
+func (r *Runtime) clearRemains(id string) error {
+	err := r.killRemains(id)
+	if rmErr := os.RemoveAll(r.dir(id)); rmErr != nil {
+		err = errors.Join(err, fmt.Errorf("cannot remove the container's runtime directory: %w", rmErr))
+	}
+	return err
+}
+
+// killRemains ends what a killed holder left: the container's processes and
+// its cgroups. Mounts need no care, they were in the namespace of the dead;
+// under systemd PID 1 does the same on its own.
+func (r *Runtime) killRemains(id string) error {
+	dir := r.dir(id)
+	var state protocol.State
+	var spec protocol.HolderSpec
+	if err := protocol.ReadFile(filepath.Join(dir, protocol.StateFile), &state); err != nil && !errors.Is(err, os.ErrNotExist) {
+		r.log.Warn("cannot read a dead monitor's state", "id", id, "error", err)
+	}
+	if err := protocol.ReadFile(filepath.Join(dir, protocol.SpecFile), &spec); err != nil && !errors.Is(err, os.ErrNotExist) {
+		r.log.Warn("cannot read a dead monitor's spec", "id", id, "error", err)
+	}
+	if state.Pid > 0 && state.PidStart != 0 && startTime(state.Pid) == state.PidStart {
+		_ = unix.Kill(state.Pid, unix.SIGKILL) // the first process takes its pid namespace along
+	}
+	dirs := make(map[string]bool)
+	for _, d := range state.Cgroups {
+		dirs[d] = true
+	}
+	if spec.Holder.Cgroup != "" {
+		for _, d := range cgroup.Dirs(spec.Holder.Cgroup) {
+			dirs[d] = true
+		}
+	}
+	var errs error
+	for d := range dirs {
+		if err := cgroup.Remove(d); err != nil {
+			errs = errors.Join(errs, fmt.Errorf("cannot remove a dead container's cgroup: %w", err))
+		}
+	}
+	return errs
+}
+
+// startTime returns when the process was started, in clock ticks since boot
+// (field 22 of proc_pid_stat(5)); 0 when there is none.
+func startTime(pid int) uint64 {
+	p, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0
+	}
+	stat := string(p)
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 20 {
+		return 0
+	}
+	n, _ := strconv.ParseUint(fields[19], 10, 64)
+	return n
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package libcontainerexec runs the processes of containers. It launches a
+// holder for each container, as a systemd unit or directly, and talks to it;
+// the holder outlives the daemon. What the other end does is in holder and
+// monitor, what both say to each other in protocol. See README.md.
+package libcontainerexec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/libcontainer-exec/protocol"
+)
+
+// Names of the launchers, and of the choice between them.
+const (
+	LauncherAuto    = "auto"    // systemd when that is PID 1, else direct
+	LauncherSystemd = "systemd" // a transient service for each container
+	LauncherDirect  = "direct"  // children of the daemon, in sessions of their own
+)
+
+// defaultExecRoot is the exec root whose units carry no mark of their engine.
+const defaultExecRoot = "/run/davit"
+
+// Options configure a [Runtime]. ExecRoot, HolderPath and MonitorPath are
+// absolute.
+type Options struct {
+	ExecRoot     string
+	HolderPath   string
+	MonitorPath  string
+	Launcher     string // "" is auto
+	FavorDynmods bool   // remount cgroup2 with favordynmods, see dynmods.go
+	Log          *slog.Logger
+}
+
+// Runtime launches holders and finds them again. Its methods may be called
+// from any goroutine.
+type Runtime struct {
+	opts     Options
+	launcher launcher
+	log      *slog.Logger
+
+	mu        sync.Mutex
+	processes map[*Process]struct{}
+	closed    bool
+}
+
+// launcher starts holders.
+type launcher interface {
+	// launch starts the holder of the container whose spec.json is in dir and
+	// returns a connection to it.
+	launch(ctx context.Context, l *launch) (*protocol.Conn, error)
+	name() string
+	close()
+}
+
+// launch is what a launcher has to know.
+type launch struct {
+	dir  string
+	spec *protocol.Spec
+	c    *davit.Container
+}
+
+// New checks the options and makes the runtime's directories. It touches no
+// container.
+func New(o Options) (*Runtime, error) {
+	for _, p := range []string{o.ExecRoot, o.HolderPath, o.MonitorPath} {
+		if !filepath.IsAbs(p) {
+			return nil, davit.Errorf(davit.InvalidConfiguration, "cannot use %q for the runtime: must be an absolute path", p)
+		}
+	}
+	for _, p := range []string{o.HolderPath, o.MonitorPath} {
+		if info, err := os.Stat(p); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
+			return nil, errors.Join(davit.Errorf(davit.InvalidConfiguration, "cannot use %s: not a program; it belongs to davitd's installation", p), err)
+		}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	for _, dir := range []string{filepath.Join(o.ExecRoot, protocol.ContainersD), filepath.Join(o.ExecRoot, seccompDir)} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("cannot make the runtime directory: %w", err)
+		}
+	}
+	r := &Runtime{opts: o, log: o.Log, processes: map[*Process]struct{}{}}
+	switch chooseLauncher(o.Launcher) {
+	case LauncherSystemd:
+		r.launcher = &systemdLauncher{opts: &r.opts, log: o.Log}
+	case LauncherDirect:
+		r.launcher = &directLauncher{opts: &r.opts}
+	default:
+		return nil, davit.Errorf(davit.InvalidConfiguration, "unknown launcher %q: use auto, systemd or direct", o.Launcher)
+	}
+	if o.FavorDynmods {
+		favorDynmods(o.Log)
+	}
+	return r, nil
+}
+
+func chooseLauncher(name string) string {
+	if name != "" && name != LauncherAuto {
+		return name
+	}
+	// sd_booted(3)
+	if info, err := os.Lstat("/run/systemd/system"); err == nil && info.IsDir() {
+		return LauncherSystemd
+	}
+	return LauncherDirect
+}
+
+// Name says how holders are launched: "systemd" or "direct".
+func (r *Runtime) Name() string { return r.launcher.name() }
+
+// Close lets go of all containers, which go on, and waits for the runtime's
+// goroutines.
+func (r *Runtime) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	processes := make([]*Process, 0, len(r.processes))
+	for p := range r.processes {
+		processes = append(processes, p)
+	}
+	r.mu.Unlock()
+	for _, p := range processes {
+		p.release()
+	}
+	r.launcher.close()
+	return nil
+}
+
+func (r *Runtime) dir(id string) string {
+	return filepath.Join(r.opts.ExecRoot, protocol.ContainersD, id)
+}
+
+// Create launches the holder of l.Container and has it create the container.
+// When it fails nothing is left.
+func (r *Runtime) Create(ctx context.Context, l davit.Launch) (davit.Process, error) {
+	p, err := r.create(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (r *Runtime) create(ctx context.Context, l davit.Launch) (*Process, error) {
+	spec, err := makeSpec(l, &r.opts, r.Name())
+	if err != nil {
+		return nil, err
+	}
+	id := l.Container.ID
+	dir := r.dir(id)
+	if err := r.clearDir(id); err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the container's runtime directory: %w", err)
+	}
+	if err := protocol.WriteFile(filepath.Join(dir, protocol.SpecFile), spec); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot write the container's spec: %w", err), os.RemoveAll(dir))
+	}
+	conn, err := r.launcher.launch(ctx, &launch{dir: dir, spec: spec, c: l.Container})
+	if err != nil {
+		err = fmt.Errorf("cannot launch the monitor of container %s: %w%s", l.Container.Name, err, lastWords(dir))
+		return nil, errors.Join(err, r.clearRemains(id))
+	}
+	p := r.newProcess(l.Container, conn)
+	if err = r.register(p); err == nil {
+		err = p.awaitCreated(ctx)
+	}
+	if err != nil {
+		p.release()
+		return nil, errors.Join(err, r.clearRemains(id))
+	}
+	return p, nil
+}
+
+func (r *Runtime) register(p *Process) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return fmt.Errorf("the runtime is closed: %w", os.ErrClosed)
+	}
+	r.processes[p] = struct{}{}
+	return nil
+}
+
+func (r *Runtime) unregister(p *Process) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.processes, p)
+}
+
+// Adopt connects to the holder of c that a predecessor launched. When the
+// container has ended meanwhile the process delivers that, and nothing else.
+func (r *Runtime) Adopt(ctx context.Context, c *davit.Container) (davit.Process, error) {
+	if _, err := os.Stat(r.dir(c.ID)); err != nil {
+		return nil, fmt.Errorf("cannot adopt container %s: %w", c.Name, err)
+	}
+	p := r.newProcess(c, nil)
+	err := r.register(p)
+	if err == nil {
+		err = p.reconnect(ctx)
+	}
+	if err != nil {
+		p.release()
+		return nil, err
+	}
+	return p, nil
+}
+
+// Known lists the ids of which anything is kept.
+func (r *Runtime) Known() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(r.opts.ExecRoot, protocol.ContainersD))
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the monitors: %w", err)
+	}
+	var ids []string
+	for _, e := range entries {
+		if e.IsDir() {
+			ids = append(ids, e.Name())
+		}
+	}
+	return ids, nil
+}
+
+// Forget removes what is kept of a container whose holder has gone.
+func (r *Runtime) Forget(id string) error {
+	return r.clearDir(id)
+}
+
+// clearDir removes the runtime directory of a container that has no holder.
+func (r *Runtime) clearDir(id string) error {
+	dir := r.dir(id)
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if conn, err := protocol.Dial(filepath.Join(dir, protocol.SocketFile)); err == nil {
+		_ = conn.Close()
+		return davit.Errorf(davit.ContainerRunning, "container %s still has its monitor", davit.ShortID(id))
+	}
+	return r.clearRemains(id)
+}
+
+// lastWords returns what the holder said before it died.
+func lastWords(dir string) string {
+	p, err := os.ReadFile(filepath.Join(dir, protocol.LogFile))
+	if err != nil || len(p) == 0 {
+		return ""
+	}
+	const most = 1024
+	p = p[max(0, len(p)-most):]
+	return " (its last words: " + strings.TrimSpace(strings.ToValidUTF8(string(p), "")) + ")"
+}
+
+// connectPoll is how often a socket that is to appear is tried.
+const connectPoll = 2 * time.Millisecond

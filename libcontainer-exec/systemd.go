@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package libcontainerexec
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	sddbus "github.com/coreos/go-systemd/v22/dbus"
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/libcontainer-exec/protocol"
+	"github.com/godbus/dbus/v5"
+)
+
+const (
+	// stopSlack is what systemd gives the holder beyond the container's own
+	// stop timeout, before it kills both.
+	stopSlack = 5 * time.Second
+	// holderMemory and holderTasks are the holder's own share of the unit's
+	// limits: reaching them is to hit the container, whose cgroup has the
+	// limits that the user asked for, and not its keeper.
+	holderMemory = 16 << 20
+	holderTasks  = 32
+	// unitExists is the error of StartTransientUnit for a name that is taken.
+	unitExists = "org.freedesktop.systemd1.UnitExists"
+)
+
+// systemdLauncher has PID 1 start each holder as a transient service.
+type systemdLauncher struct {
+	opts *Options
+	log  *slog.Logger
+
+	mu   sync.Mutex
+	conn *sddbus.Conn
+}
+
+func (s *systemdLauncher) name() string { return LauncherSystemd }
+
+// connect returns the connection to systemd, anew when the bus was restarted.
+func (s *systemdLauncher) connect(ctx context.Context) (*sddbus.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != nil && s.conn.Connected() {
+		return s.conn, nil
+	}
+	if s.conn != nil {
+		s.conn.Close()
+	}
+	conn, err := sddbus.NewWithContext(context.WithoutCancel(ctx)) // the context would be the connection's
+	if err != nil {
+		s.conn = nil
+		return nil, davit.Errorf(davit.UnitFailed, "cannot talk to systemd: %w", err)
+	}
+	s.conn = conn
+	return conn, nil
+}
+
+func (s *systemdLauncher) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != nil {
+		s.conn.Close()
+		s.conn = nil
+	}
+}
+
+// launch starts the unit and waits for the holder's socket. The unit's start
+// job ends later, when the container's program runs (Type=notify).
+func (s *systemdLauncher) launch(ctx context.Context, l *launch) (*protocol.Conn, error) {
+	systemd, err := s.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	unit := unitName(l.c.Name, s.opts.ExecRoot)
+	result := make(chan string, 1)
+	properties := s.properties(l)
+	_, err = systemd.StartTransientUnitContext(ctx, unit, "fail", properties, result)
+	if isUnitExists(err) {
+		// A failed unit that was not collected yet is in the way: forget it.
+		_ = systemd.ResetFailedUnitContext(ctx, unit)
+		_, err = systemd.StartTransientUnitContext(ctx, unit, "fail", properties, result)
+	}
+	if err != nil {
+		return nil, davit.Errorf(davit.UnitFailed, "cannot start unit %s: %w", unit, err)
+	}
+	conn, err := s.awaitSocket(ctx, filepath.Join(l.dir, protocol.SocketFile), unit, result)
+	if err != nil {
+		s.stop(ctx, systemd, unit)
+	}
+	return conn, err
+}
+
+// awaitSocket connects to the holder as soon as it listens.
+func (s *systemdLauncher) awaitSocket(ctx context.Context, path, unit string, result <-chan string) (*protocol.Conn, error) {
+	tick := time.NewTicker(connectPoll)
+	defer tick.Stop()
+	for {
+		conn, err := protocol.Dial(path)
+		if err == nil {
+			return conn, nil
+		}
+		select {
+		case r := <-result:
+			// Not even "done" is good news: the container cannot run yet.
+			return nil, davit.Errorf(davit.UnitFailed, "unit %s ended before its monitor could be reached (result %s): see journalctl -u %s", unit, r, unit)
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("cannot reach the monitor of unit %s: %w", unit, errors.Join(context.Cause(ctx), err))
+		}
+	}
+}
+
+// stop ends a unit that is of no use, without waiting.
+func (s *systemdLauncher) stop(ctx context.Context, systemd *sddbus.Conn, unit string) {
+	if _, err := systemd.StopUnitContext(context.WithoutCancel(ctx), unit, "fail", nil); err != nil {
+		s.log.Debug("cannot stop a unit that failed", "unit", unit, "error", err)
+	}
+}
+
+func isUnitExists(err error) bool {
+	e, ok := errors.AsType[dbus.Error](err)
+	return ok && e.Name == unitExists
+}
+
+// unitName is davit-<name>.service. An engine with another exec root than the
+// system's own marks its units: two engines may have containers of one name.
+func unitName(name, execRoot string) string {
+	if filepath.Clean(execRoot) == defaultExecRoot {
+		return "davit-" + name + ".service"
+	}
+	sum := sha256.Sum256([]byte(filepath.Clean(execRoot)))
+	return "davit-" + name + "-" + hex.EncodeToString(sum[:4]) + ".service"
+}
+
+// properties describe the unit (systemd.exec(5), systemd.service(5),
+// systemd.resource-control(5)). Nothing that a user chose is in the command
+// line or the environment: systemd 252 rewrites those at a daemon-reload.
+func (s *systemdLauncher) properties(l *launch) []sddbus.Property {
+	h := &l.spec.Holder
+	property := func(name string, value any) sddbus.Property {
+		return sddbus.Property{Name: name, Value: dbus.MakeVariant(value)}
+	}
+	fields := [][]byte{
+		[]byte("CONTAINER_ID=" + davit.ShortID(l.spec.ID)), []byte("CONTAINER_ID_FULL=" + l.spec.ID),
+		[]byte("CONTAINER_NAME=" + l.c.Name), []byte("IMAGE_NAME=" + l.c.ImageRef),
+	}
+	properties := []sddbus.Property{
+		sddbus.PropDescription("Davit container " + l.c.Name),
+		sddbus.PropExecStart([]string{s.opts.HolderPath, l.spec.ID}, false),
+		sddbus.PropSlice("davit.slice"),
+		sddbus.PropType("notify"),
+		property("NotifyAccess", "main"),
+		property("Environment", []string{protocol.EnvExecRoot + "=" + s.opts.ExecRoot}),
+		property("Delegate", true),
+		property("PrivateMounts", true), // the holder's own mount namespace
+		property("KillMode", "mixed"),
+		property("TimeoutStopUSec", uint64((h.StopTimeout+stopSlack)/time.Microsecond)),
+		property("CollectMode", "inactive-or-failed"),
+		property("OOMPolicy", "continue"),
+		property("SyslogIdentifier", l.c.Name),
+		property("LogExtraFields", fields),
+		sddbus.PropAfter("network.target"),
+	}
+	if paths := hostPaths(l); len(paths) > 0 {
+		properties = append(properties, property("RequiresMountsFor", paths))
+	}
+	r := &l.spec.Container.Resources
+	if r.Memory > 0 {
+		properties = append(properties, property("MemoryMax", uint64(r.Memory+holderMemory)))
+	}
+	if r.Pids > 0 {
+		properties = append(properties, property("TasksMax", uint64(r.Pids+holderTasks)))
+	}
+	if r.CPUShares > 0 {
+		properties = append(properties, property("CPUWeight", cpuWeight(r.CPUShares)))
+	}
+	if r.CPUQuota > 0 {
+		period := r.CPUPeriod
+		if period == 0 {
+			period = defaultCPUPeriod
+		}
+		properties = append(properties, property("CPUQuotaPerSecUSec", uint64(r.CPUQuota)*uint64(time.Second/time.Microsecond)/period))
+	}
+	return properties
+}
+
+// cpuWeight converts the shares of cgroup v1, 2 to 262144, as runc does.
+func cpuWeight(shares uint64) uint64 {
+	return 1 + (min(max(shares, 2), 262144)-2)*9999/262142
+}
+
+// hostPaths are those without whose mounts the container is not to start.
+func hostPaths(l *launch) []string {
+	paths := []string{l.spec.Holder.Rootfs.Upper}
+	for _, m := range l.spec.Container.Mounts {
+		if m.Type == "bind" {
+			paths = append(paths, m.Source)
+		}
+	}
+	return paths
+}
