@@ -247,6 +247,11 @@ func ask(ns *os.File, network, address string, timeout time.Duration) (string, e
 	return askOn(conn, timeout)
 }
 
+// dialUDP returns a socket of a namespace that keeps its port.
+func dialUDP(ns *os.File, address string) (net.Conn, error) {
+	return within(ns, func() (net.Conn, error) { return net.Dial("udp4", address) })
+}
+
 func askOn(conn net.Conn, timeout time.Duration) (string, error) {
 	conn.SetDeadline(time.Now().Add(timeout))
 	if strings.HasPrefix(conn.LocalAddr().Network(), "udp") {

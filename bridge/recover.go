@@ -162,14 +162,16 @@ func (r *reaper) reap(want reapable) {
 	_ = r.nl.LinkDel(link)
 }
 
-// close ends the goroutine and waits for it.
+// close ends the goroutine and waits for it. It may be called again.
 func (r *reaper) close() {
 	r.mu.Lock()
-	r.closed = true
 	stop, done := r.stop, r.done
+	r.stop, r.closed = nil, true
 	r.mu.Unlock()
 	if stop != nil {
 		close(stop)
+	}
+	if done != nil {
 		<-done
 	}
 }

@@ -2,7 +2,7 @@
 
 // Package nat makes ports of containers reachable: it reserves ports of the
 // host, and it writes the firewall of the bridge, in chains of its own
-// (README.md says which, and why each rule is there).
+// (the README.md of bridge says which, and why each rule is there).
 package nat
 
 import (
