@@ -198,8 +198,7 @@ func (u *unpacker) createFile(name string, hdr *tar.Header) (err error) {
 	if err := setFile(f, hdr); err != nil {
 		return err
 	}
-	times := timevals(hdr)
-	return os.NewSyscallError("futimes", unix.Futimes(int(f.Fd()), times[:]))
+	return setTime(name, hdr) // futimes(3) goes through /proc, which is not here
 }
 
 // setDir gives a directory the attributes of its entry, by a descriptor:
@@ -249,11 +248,6 @@ func setTime(name string, hdr *tar.Header) error {
 		return &os.PathError{Op: "utimensat", Path: name, Err: err}
 	}
 	return nil
-}
-
-func timevals(hdr *tar.Header) [2]unix.Timeval {
-	t := unix.NsecToTimeval(bound(hdr.ModTime).UnixNano())
-	return [2]unix.Timeval{t, t}
 }
 
 // bound keeps a time within what UnixNano can say.
