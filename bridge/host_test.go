@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containernetworking/plugins/pkg/netlinksafe"
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/bridge"
 	"github.com/vishvananda/netlink"
@@ -40,6 +41,7 @@ func onHost(t *testing.T, body func(t *testing.T)) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root: network namespaces")
 	}
+	t.Parallel()
 	var pattern []string
 	for _, part := range strings.Split(t.Name(), "/") {
 		pattern = append(pattern, "^"+regexp.QuoteMeta(part)+"$")
@@ -339,7 +341,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 // links lists the names of the host's links that begin with the prefix.
 func links(t *testing.T, prefix string) []string {
 	t.Helper()
-	list, err := netlink.LinkList()
+	list, err := netlinksafe.LinkList()
 	if err != nil {
 		t.Fatal(err)
 	}
