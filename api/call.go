@@ -130,7 +130,7 @@ func (c *call) replyEmpty(status int, err error) error {
 
 // fail sends an error, if the reply has not begun.
 func (c *call) fail(err error) {
-	if c.status != 0 || c.r.Context().Err() != nil {
+	if c.status != 0 {
 		return
 	}
 	status := statusOf(err)
@@ -138,7 +138,7 @@ func (c *call) fail(err error) {
 		c.begin(status)
 		return
 	}
-	if status == http.StatusInternalServerError {
+	if status == http.StatusInternalServerError && c.r.Context().Err() == nil {
 		c.server.log.Warn("request failed", slog.String("method", c.r.Method), slog.String("path", c.r.URL.Path),
 			slog.Uint64("job", uint64(c.job)), slog.Any("error", err))
 	}
@@ -224,7 +224,11 @@ func (c *call) body(v any, ignored ...string) error {
 	rc := http.NewResponseController(c.w)
 	_ = rc.SetReadDeadline(time.Now().Add(c.server.opts.RequestTimeout)) // every connection of net/http can
 	b, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, bodyLimit))
-	_ = rc.SetReadDeadline(time.Time{})
+	if err == nil {
+		_ = rc.SetReadDeadline(time.Time{})
+	} else {
+		c.w.Header().Set("Connection", "close") // what is left of the body is not waited for
+	}
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
