@@ -115,16 +115,47 @@ func (u *unpacker) convert(hdr *tar.Header, name string) (write bool, err error)
 	return false, os.Lchown(hidden, hdr.Uid, hdr.Gid)
 }
 
-// finish makes directories opaque that the layer both removes and has.
+// finish makes directories opaque that the layer both removes and has, and
+// takes back whiteouts that hide nothing: in a directory that no layer below
+// has, overlayfs lists them.
 func (u *unpacker) finish() error {
 	for name := range u.hidden {
 		fi, err := os.Lstat(name)
-		if err != nil || !fi.IsDir() {
-			continue // hidden, or replaced by a file: nothing shows through
+		if err != nil {
+			continue // its directory was replaced
 		}
-		if err := unix.Setxattr(name, opaqueXattr, []byte("y"), 0); err != nil {
-			return fmt.Errorf("cannot make %s opaque: %w", name, err)
+		switch {
+		case fi.IsDir():
+			err = unix.Setxattr(name, opaqueXattr, []byte("y"), 0)
+		case fi.Mode()&fs.ModeCharDevice != 0:
+			var below bool
+			if below, err = u.below(name); err == nil && !below {
+				err = os.Remove(name)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("cannot finish the whiteout of %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// below tells whether a layer below has the name.
+func (u *unpacker) below(name string) (bool, error) {
+	rel, err := filepath.Rel(u.root, name)
+	if err != nil {
+		return false, err
+	}
+	for _, parent := range u.parents {
+		root, err := os.OpenRoot(parent)
+		if err != nil {
+			return false, err
+		}
+		_, err = root.Lstat(rel) // an error: not there, or not through directories alone
+		_ = root.Close()         // opened for reading
+		if err == nil {
+			return true, nil
+		}
+	}
+	return false, nil
 }
