@@ -398,7 +398,7 @@ func TestNoBus(t *testing.T) {
 func TestNameTaken(t *testing.T) {
 	f := newFixture(t)
 	err := dbus.New(f.eng, dbus.Options{Address: f.address}).Serve(t.Context(), func() { t.Error("ready") })
-	if err == nil || !strings.Contains(err.Error(), davit.BusName) || !strings.Contains(err.Error(), "owns it") {
+	if !errors.Is(err, dbus.ErrNameTaken) || !strings.Contains(err.Error(), davit.BusName) {
 		t.Error(err)
 	}
 }

@@ -18,6 +18,10 @@ import (
 // at the bus's address.
 var ErrNoBus = errors.New("there is no message bus")
 
+// ErrNameTaken is in the chain of the error of [Server.Serve] when another
+// process, such as a second engine, owns the bus name.
+var ErrNameTaken = errors.New("another process owns it")
+
 // The standard error names that calls are refused with (D-Bus specification,
 // "Standard error names").
 const (

@@ -62,11 +62,14 @@ func jobProperties(s engine.Snapshot) properties {
 	if s.Caller.Transport == "" {
 		p["Transport"] = engine.Internal
 	}
-	if s.Err != nil {
+	if failed(s) {
 		p["ErrorName"], p["ErrorMessage"] = errorName(s.Err)
 	}
 	return p
 }
+
+// failed tells whether the job's error is one: what was so already is not.
+func failed(s engine.Snapshot) bool { return s.Err != nil && s.Result != engine.Skipped }
 
 func cancelJob(_ *call, j *engine.Job) ([]any, error) { return nil, j.Cancel() }
 
@@ -87,7 +90,7 @@ func waitJob(c *call, j *engine.Job) ([]any, error) {
 // outputOf returns the result of a job in the words of the bus.
 func outputOf(s engine.Snapshot) map[string]godbus.Variant {
 	out := properties{}
-	if s.Err != nil {
+	if failed(s) {
 		out["ErrorName"], out["ErrorMessage"] = errorName(s.Err)
 	}
 	switch r := s.Output.(type) {
@@ -195,7 +198,7 @@ func writeOutput(ctx context.Context, w *os.File, j *engine.Job) {
 	if err != nil {
 		return
 	}
-	if s := j.Snapshot(); s.Err != nil && s.Result != engine.Skipped {
+	if s := j.Snapshot(); failed(s) {
 		_ = write(progressLine{Error: &errorDetail{s.Err.Error()}, Message: s.Err.Error()})
 	}
 }

@@ -74,6 +74,7 @@ type session struct {
 	refusals sync.WaitGroup // answers to calls that were not admitted
 	streams  sync.WaitGroup // goroutines that write to descriptors handed out
 	nstreams atomic.Int32
+	active   int // jobs, by the notices; only the watcher touches it
 
 	mu       sync.Mutex
 	inflight int
@@ -83,8 +84,9 @@ type session struct {
 
 // Serve connects to the bus, requests [davit.BusName], calls ready and serves
 // until ctx ends: it then releases the name, lets the calls in flight end and
-// returns nil. It fails with [ErrNoBus] in the chain when there is no bus, and
-// when the name is taken or the connection is lost.
+// returns nil. It fails with [ErrNoBus] in the chain when there is no bus, with
+// [ErrNameTaken] when another process has the name, and when the connection is
+// lost.
 func (s *Server) Serve(ctx context.Context, ready func()) error {
 	sess, err := s.connect(ctx)
 	if err != nil {
@@ -175,7 +177,7 @@ func (s *session) requestName(ctx context.Context) error {
 		return fmt.Errorf("cannot request the bus name %s: %w (is its bus policy installed?)", davit.BusName, err)
 	}
 	if reply != godbus.RequestNameReplyPrimaryOwner {
-		return fmt.Errorf("cannot request the bus name %s: another process owns it (busctl status %[1]s tells which)", davit.BusName)
+		return fmt.Errorf("cannot request the bus name %s: %w (busctl status %[1]s tells which)", davit.BusName, ErrNameTaken)
 	}
 	return nil
 }

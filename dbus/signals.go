@@ -38,7 +38,7 @@ func (s *session) notice(n engine.Notice) {
 	switch n.Kind {
 	case engine.JobNew:
 		s.emit(rootPath, managerInterface, "JobNew", snap.ID, path, p["Subject"])
-		s.changedJobs()
+		s.changedJobs(1)
 	case engine.JobChanged:
 		s.changed(path, jobInterface, p.only("State", "Phase", "StartTimestamp"))
 	case engine.JobProgress:
@@ -46,13 +46,15 @@ func (s *session) notice(n engine.Notice) {
 	case engine.JobRemoved:
 		s.changed(path, jobInterface, p.only("State", "Result", "Phase", "ErrorName", "ErrorMessage", "StartTimestamp", "FinishTimestamp"))
 		s.emit(rootPath, managerInterface, "JobRemoved", snap.ID, path, p["Subject"], p["Result"])
-		s.changedJobs()
+		s.changedJobs(-1)
 	}
 }
 
-func (s *session) changedJobs() {
-	active, _ := s.countJobs()
-	s.changed(rootPath, managerInterface, properties{"NJobs": active})
+// changedJobs counts the jobs by their notices; jobs that ran before come as
+// new ones.
+func (s *session) changedJobs(by int) {
+	s.active += by
+	s.changed(rootPath, managerInterface, properties{"NJobs": uint32(max(0, s.active))})
 }
 
 // eventsRetry is the pause before events are followed again after the job that
@@ -61,9 +63,9 @@ const eventsRetry = time.Second
 
 // followEvents turns events into signals until ctx ends.
 func (s *session) followEvents(ctx context.Context) {
-	f := &follower{session: s, ctx: ctx, images: map[digest.Digest][]string{}}
+	f := &follower{session: s, ctx: ctx}
 	for ctx.Err() == nil {
-		f.refresh(false)
+		f.begin()
 		_, err := engine.Do(ctx, s.eng, davit.Events{Emit: f.event})
 		if ctx.Err() != nil || errors.Is(err, engine.ErrShuttingDown) || errors.Is(err, engine.ErrCanceled) {
 			return
@@ -86,7 +88,33 @@ type follower struct {
 	*session
 	ctx     context.Context
 	images  map[digest.Digest][]string // id -> tags
-	running int
+	running map[string]bool            // by id
+}
+
+// begin takes stock. What happens before the events are followed is noticed
+// with the first of them.
+func (f *follower) begin() {
+	f.images, f.running = map[digest.Digest][]string{}, map[string]bool{}
+	f.refresh(false)
+	list, err := engine.Do(f.ctx, f.eng, davit.Containers{})
+	if err != nil {
+		f.log.Debug("bus signals begin without the containers", slog.Any("error", err))
+	}
+	for _, c := range list {
+		f.setRunning(c.ID, c.State.Status)
+	}
+}
+
+// setRunning keeps account of the containers that run, and tells whether their
+// number changed.
+func (f *follower) setRunning(id string, status davit.Status) bool {
+	before := len(f.running)
+	if status == davit.StatusRunning || status == davit.StatusRestarting { // as the info job counts
+		f.running[id] = true
+	} else {
+		delete(f.running, id)
+	}
+	return len(f.running) != before
 }
 
 // event is called by the events job for each event.
@@ -102,32 +130,26 @@ func (f *follower) event(e davit.Event) error {
 
 func (f *follower) container(e davit.Event) {
 	path := containerPath(e.ActorID)
+	status := davit.StatusDead
 	switch e.Action {
 	case "create":
 		f.emit(rootPath, managerInterface, "ContainerNew", text(e.ActorID), path)
 		return
 	case "destroy":
 		f.emit(rootPath, managerInterface, "ContainerRemoved", text(e.ActorID), path)
-		f.countRunning()
-		return
 	case "start", "die", "stop", "kill", "restart", "pause", "unpause", "oom", "rename", "update":
+		c, err := engine.Do(f.ctx, f.eng, davit.ContainerInspect{Container: e.ActorID})
+		if err != nil {
+			return // it has been removed, which is told by another event
+		}
+		status = c.State.Status
+		f.changed(path, containerInterface, containerProperties(c).only(containerChanges...))
 	default:
 		return // attach, resize, exec_…: no property changes
 	}
-	c, err := engine.Do(f.ctx, f.eng, davit.ContainerInspect{Container: e.ActorID})
-	if err == nil { // else it has been removed, which is told by another event
-		f.changed(path, containerInterface, containerProperties(c).only(containerChanges...))
+	if f.setRunning(e.ActorID, status) {
+		f.changed(rootPath, managerInterface, properties{"NRunning": uint32(len(f.running))})
 	}
-	f.countRunning()
-}
-
-func (f *follower) countRunning() {
-	info, err := engine.Do(f.ctx, f.eng, davit.Info{})
-	if err != nil || info.Running == f.running {
-		return
-	}
-	f.running = info.Running
-	f.changed(rootPath, managerInterface, properties{"NRunning": uint32(info.Running)})
 }
 
 // refresh compares the images with those that were known: one event (a pull,
