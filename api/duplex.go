@@ -3,7 +3,6 @@
 package api
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -44,14 +43,14 @@ type duplex struct {
 	call   *call
 	want   streams
 	framed bool // without a terminal, stdout and stderr are told apart
-	take   func(tty bool) (net.Conn, *bufio.Reader, error)
+	take   func(tty bool) (net.Conn, io.Reader, error)
 
 	ctx    context.Context // ends with the job, the client and the server
 	cancel context.CancelFunc
 
 	tty   bool
 	conn  net.Conn // nil until it is taken over
-	in    *bufio.Reader
+	in    io.Reader
 	out   *stdcopy.Conn
 	input chan []byte    // what the client sent; closed at its end
 	pump  sync.WaitGroup // of the one goroutine that reads the connection
@@ -108,7 +107,7 @@ func (d *duplex) writer(stream byte) io.Writer {
 
 // upgrade takes the connection over as Docker does: 101 for a client that
 // asked for it, 200 and the end of HTTP for an older one.
-func (d *duplex) upgrade(tty bool) (net.Conn, *bufio.Reader, error) {
+func (d *duplex) upgrade(tty bool) (net.Conn, io.Reader, error) {
 	c := d.call
 	conn, buf, err := http.NewResponseController(c.w).Hijack()
 	if err != nil {
@@ -134,7 +133,10 @@ func (d *duplex) upgrade(tty bool) (net.Conn, *bufio.Reader, error) {
 	if _, err := conn.Write(head.Bytes()); err != nil {
 		return nil, nil, errors.Join(err, conn.Close())
 	}
-	return conn, buf.Reader, nil
+	// What net/http has read already comes first. Its reader is not used
+	// further: it takes the client's end of file for the end of the request.
+	early, err := buf.Reader.Peek(buf.Reader.Buffered())
+	return conn, io.MultiReader(bytes.NewReader(early), conn), err
 }
 
 // streamType is the media type of a container's output.
@@ -242,7 +244,11 @@ func (d *duplex) close(err error) error {
 	if err != nil && alive && davit.KindOf(err) != davit.Cancelled {
 		_, _ = fmt.Fprintf(d.writer(stdcopy.Stderr), "%v\r\n", err) // to a client that may go
 	}
-	if half, ok := d.conn.(interface{ CloseWrite() error }); ok && alive && half.CloseWrite() == nil {
+	half, ok := d.conn.(interface{ CloseWrite() error })
+	switch {
+	case alive && !ok:
+		_ = d.conn.Close() // a WebSocket's handshake; the pump takes part in it
+	case alive && half.CloseWrite() == nil:
 		deadline = deadline.Add(lingerTimeout)
 	}
 	d.cancel() // unblocks who still reads the input

@@ -3,8 +3,8 @@
 package api
 
 import (
-	"bufio"
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -15,7 +15,7 @@ import (
 
 // acceptWebSocket takes the connection over by RFC 6455. A page of another
 // origin is refused: a browser would otherwise lend it the user's access.
-func (d *duplex) acceptWebSocket(bool) (net.Conn, *bufio.Reader, error) {
+func (d *duplex) acceptWebSocket(bool) (net.Conn, io.Reader, error) {
 	c := d.call
 	if o, err := url.Parse(c.r.Header.Get("Origin")); err != nil || (o.Host != "" && o.Host != c.r.Host) {
 		return nil, nil, davit.Errorf(davit.AccessDenied, "a web page of %s may not attach", c.r.Header.Get("Origin"))
@@ -28,5 +28,5 @@ func (d *duplex) acceptWebSocket(bool) (net.Conn, *bufio.Reader, error) {
 	c.status = http.StatusSwitchingProtocols
 	// It ends when it is closed, not with the job: what was written goes out.
 	conn := websocket.NetConn(context.WithoutCancel(d.ctx), ws, websocket.MessageBinary)
-	return conn, bufio.NewReader(conn), nil
+	return conn, conn, nil
 }
