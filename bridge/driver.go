@@ -151,17 +151,21 @@ func (d *Driver) init(ctx context.Context, live []davit.Endpoint) error {
 	if d.pool, err = ipam.New(addr, addr.Addr()); err != nil {
 		return err
 	}
-	before := rec.IPTables
-	rec.Address, rec.IPTables = addr, d.cfg.IPTables || before
-	if err := d.writeRecord(rec); err != nil {
-		return err
+	// Written before the rules are: whoever finds them must know of them.
+	before := rec
+	rec.Address, rec.IPTables = addr, d.cfg.IPTables || before.IPTables
+	if rec != before || !before.known {
+		if err := d.writeRecord(rec); err != nil {
+			return err
+		}
 	}
 	d.endpoints = map[string]davit.Endpoint{}
 	d.claim(live)
-	if err := d.programHost(); err != nil {
+	// The firewall first: no moment in which the host forwards without it.
+	if err := d.initFirewall(ctx, before.IPTables); err != nil {
 		return err
 	}
-	if err := d.initFirewall(ctx, before); err != nil {
+	if err := d.programHost(); err != nil {
 		return err
 	}
 	d.forgetStrangers()
@@ -174,7 +178,7 @@ func (d *Driver) initFirewall(ctx context.Context, before bool) error {
 	if !d.cfg.IPTables && !before {
 		return nil
 	}
-	fw, err := nat.Open(ctx, d.opts.IPTables)
+	fw, err := nat.Open(d.opts.IPTables)
 	if d.cfg.IPTables {
 		if err != nil {
 			return err
@@ -238,13 +242,12 @@ func (d *Driver) reapply(ctx context.Context, live []davit.Endpoint) error {
 	if err := d.restoreBridge(); err != nil {
 		return err
 	}
-	if err := d.programHost(); err != nil {
-		return err
+	if d.firewall != nil {
+		if err := d.firewall.Sync(ctx); err != nil {
+			return err
+		}
 	}
-	if d.firewall == nil {
-		return nil
-	}
-	return d.firewall.Sync(ctx)
+	return d.programHost()
 }
 
 // Allocate implements service.Network. The caller owns the sockets, one for

@@ -21,6 +21,8 @@ type record struct {
 	Created  time.Time
 	Address  netip.Prefix // of the bridge
 	IPTables bool         // rules may have been written
+
+	known bool // it was read
 }
 
 func (d *Driver) recordFile() string { return filepath.Join(d.opts.StateDir, d.cfg.Link+".json") }
@@ -45,6 +47,7 @@ func (d *Driver) readRecord() (record, error) {
 		fresh.IPTables = true
 		return fresh, nil
 	}
+	rec.known = true
 	return rec, nil
 }
 

@@ -28,7 +28,7 @@ const lockWait = 30
 // any goroutine.
 type Firewall struct {
 	tool    *iptables.IPTables
-	restore string // path of iptables-restore
+	program string // path of iptables; its companions are beside it
 	backend string
 
 	mu        sync.Mutex
@@ -38,33 +38,37 @@ type Firewall struct {
 }
 
 // Open finds iptables: the named program, or if it is "" the first in PATH or
-// in the usual directories of system programs. iptables-restore is taken from
-// beside it, so that both are of the same variant (nft or legacy).
-func Open(ctx context.Context, program string) (*Firewall, error) {
+// in the usual directories of system programs. iptables-save and -restore are
+// taken from beside it, so that all are of the same variant (nft or legacy).
+func Open(program string) (*Firewall, error) {
 	if program == "" {
 		var err error
 		if program, err = find("iptables"); err != nil {
 			return nil, davit.Errorf(davit.Failed, "cannot find iptables, which publishes ports and lets containers out: install it, or set \"iptables\": false: %w", err)
 		}
 	}
-	dir, name := filepath.Split(program)
-	restore := filepath.Join(dir, name+"-restore")
-	if _, err := os.Stat(restore); err != nil {
-		return nil, davit.Errorf(davit.Failed, "cannot find the companion of %s: %w", program, err)
+	for _, companion := range []string{program + "-save", program + "-restore"} {
+		if _, err := os.Stat(companion); err != nil {
+			return nil, davit.Errorf(davit.Failed, "cannot find %s, a part of iptables: %w", companion, err)
+		}
 	}
 	tool, err := iptables.New(iptables.IPFamily(iptables.ProtocolIPv4), iptables.Path(program), iptables.Timeout(lockWait))
 	if err != nil {
 		return nil, fmt.Errorf("cannot run %s: %w", program, err)
 	}
-	version, err := exec.CommandContext(ctx, program, "--version").Output()
-	if err != nil {
-		return nil, fmt.Errorf("cannot run %s --version: %w", program, err)
+	return &Firewall{tool: tool, program: program, backend: variant(program), published: map[string]Publication{}}, nil
+}
+
+// variant tells by the program that all names of a variant are links to.
+func variant(program string) string {
+	target, err := filepath.EvalSymlinks(program)
+	switch name := filepath.Base(target); {
+	case err == nil && strings.Contains(name, "nft"):
+		return "iptables-nft"
+	case err == nil && strings.Contains(name, "legacy"):
+		return "iptables-legacy"
 	}
-	backend := "iptables-legacy"
-	if strings.Contains(string(version), "nf_tables") {
-		backend = "iptables-nft"
-	}
-	return &Firewall{tool: tool, restore: restore, backend: backend, published: map[string]Publication{}}, nil
+	return "iptables"
 }
 
 func find(name string) (string, error) {
@@ -78,7 +82,8 @@ func find(name string) (string, error) {
 	return path, err
 }
 
-// Backend is "iptables-nft" or "iptables-legacy".
+// Backend is "iptables-nft", "iptables-legacy", or "iptables" if it cannot be
+// told.
 func (f *Firewall) Backend() string { return f.backend }
 
 // Apply makes the firewall hold the rules and exactly the published ports, by
@@ -98,7 +103,7 @@ func (f *Firewall) Sync(ctx context.Context) error {
 }
 
 func (f *Firewall) apply(ctx context.Context) error {
-	now, err := f.present(f.rules.Link)
+	now, err := f.present(ctx, f.rules.Link)
 	if err != nil {
 		return err
 	}
@@ -152,68 +157,69 @@ func (f *Firewall) change(ctx context.Context, verb string, pub Publication) err
 func (f *Firewall) Remove(ctx context.Context, link string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c := chainsOf(link)
-	now, err := f.present(link)
+	now, err := f.present(ctx, link)
 	if err != nil {
 		return err
 	}
-	var b strings.Builder
-	for table, own := range map[string][]string{"filter": {c.forward, c.input}, "nat": {c.dnat, c.postrouting}} {
-		b.WriteString("*" + table + "\n")
-		for j, rules := range now.jumps {
+	c := chainsOf(link)
+	for _, table := range []string{"filter", "nat"} {
+		var b strings.Builder
+		for _, j := range c.jumps(link) {
 			if j.table == table {
-				writeRules(&b, deletions(rules))
+				writeRules(&b, deletions(now.jumps[j]))
 			}
 		}
-		for _, chain := range own {
-			// Declaring a chain makes it or empties it: either way it can go.
-			fmt.Fprintf(&b, ":%s - [0:0]\n-X %s\n", chain, chain)
+		if b.Len() == 0 {
+			continue
 		}
-		b.WriteString("COMMIT\n")
+		if err := f.run(ctx, "*"+table+"\n"+b.String()+"COMMIT\n"); err != nil {
+			return err
+		}
 	}
-	return f.run(ctx, b.String())
+	for _, own := range []struct{ table, chain string }{
+		{"filter", c.forward}, {"filter", c.input}, {"nat", c.dnat}, {"nat", c.postrouting},
+	} {
+		if err := f.tool.ClearAndDeleteChain(own.table, own.chain); err != nil {
+			return fmt.Errorf("cannot remove chain %s of table %s: %w", own.chain, own.table, err)
+		}
+	}
+	return nil
 }
 
 // present reads which rules lead to our chains.
-func (f *Firewall) present(link string) (present, error) {
-	now := present{jumps: map[jump][]string{}}
-	for _, j := range chainsOf(link).jumps(link) {
-		lines, err := f.tool.List(j.table, j.chain)
-		if err != nil {
-			return now, fmt.Errorf("cannot list chain %s of table %s: %w", j.chain, j.table, err)
-		}
-		for _, line := range lines {
-			if isJumpTo(line, j.target) {
-				now.jumps[j] = append(now.jumps[j], line)
-			}
-		}
+func (f *Firewall) present(ctx context.Context, link string) (present, error) {
+	saved, err := f.exec(ctx, "-save", nil, "")
+	if err != nil {
+		return present{}, fmt.Errorf("cannot read the firewall: %w", err)
 	}
-	var err error
-	if now.userChain, err = f.tool.ChainExists("filter", UserChain); err != nil {
-		return now, fmt.Errorf("cannot look for chain %s: %w", UserChain, err)
-	}
-	return now, nil
+	return parse(saved, chainsOf(link).jumps(link)), nil
 }
 
-// run feeds a document to iptables-restore. It takes milliseconds and is not
-// cancelled half-way, so that its outcome is known.
+// run feeds a document to iptables-restore.
 func (f *Firewall) run(ctx context.Context, document string) error {
+	_, err := f.exec(ctx, "-restore", []string{"--noflush", fmt.Sprintf("--wait=%d", lockWait)}, document)
+	f.dirty = err != nil
+	if err != nil {
+		return fmt.Errorf("cannot program the firewall: %w", err)
+	}
+	return nil
+}
+
+// exec runs a companion of iptables. It takes milliseconds and is not
+// cancelled half-way, so that its outcome is known.
+func (f *Firewall) exec(ctx context.Context, companion string, args []string, input string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*lockWait*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, f.restore, "--noflush", fmt.Sprintf("--wait=%d", lockWait))
-	cmd.Stdin = strings.NewReader(document)
+	cmd := exec.CommandContext(ctx, f.program+companion, args...)
 	cmd.Env = environment()
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
+	cmd.Stdin = strings.NewReader(input)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
-	f.dirty = err != nil
-	if err == nil {
-		return nil
+	if err != nil {
+		err = fmt.Errorf("%s: %.500s: %w", cmd.Path, strings.Join(strings.Fields(stderr.String()), " "), err)
 	}
-	if text := strings.Join(strings.Fields(stderr.String()), " "); text != "" {
-		return fmt.Errorf("cannot program the firewall: %.500s: %w", text, err)
-	}
-	return fmt.Errorf("cannot run %s: %w", f.restore, err)
+	return stdout.String(), err
 }
 
 // environment is what iptables needs of ours: nothing of systemd's contract

@@ -84,16 +84,33 @@ func (j jump) rule() string {
 	return strings.Join(append(words, "-j", j.target), " ")
 }
 
-// isJumpTo says whether a line of iptables -S is a rule that leads to target.
-func isJumpTo(line, target string) bool {
-	return strings.HasPrefix(line, "-A ") && strings.HasSuffix(line, " -j "+target)
-}
-
 // present is what a firewall holds already: for each jump the rules of its
-// built-in chain that lead to its target.
+// built-in chain that lead to its target, whatever else they match.
 type present struct {
 	jumps     map[jump][]string
 	userChain bool
+}
+
+// parse reads the output of iptables-save.
+func parse(saved string, jumps []jump) present {
+	now := present{jumps: map[jump][]string{}}
+	table := ""
+	for line := range strings.Lines(saved) {
+		line = strings.TrimSuffix(line, "\n")
+		switch {
+		case strings.HasPrefix(line, "*"):
+			table = line[1:]
+		case table == "filter" && strings.HasPrefix(line, ":"+UserChain+" "):
+			now.userChain = true
+		case strings.HasPrefix(line, "-A "):
+			for _, j := range jumps {
+				if j.table == table && strings.HasPrefix(line, "-A "+j.chain+" ") && strings.HasSuffix(line, " -j "+j.target) {
+					now.jumps[j] = append(now.jumps[j], line)
+				}
+			}
+		}
+	}
+	return now
 }
 
 // document is the input of iptables-restore --noflush that makes the whole
