@@ -17,8 +17,8 @@ type container struct {
 
 	mu      sync.Mutex
 	rec     davit.Container
-	proc    Process // nil unless a monitor has it
-	exits   uint64  // how often it ended
+	proc    davit.Process // nil unless a monitor has it
+	exits   uint64        // how often it ended
 	lastEnd davit.Exit
 	removed bool
 	changed chan struct{} // closed and renewed at each change of rec.State
@@ -29,7 +29,7 @@ type container struct {
 // pendingAttach is somebody who attached before the start.
 type pendingAttach struct {
 	ctx  context.Context
-	proc chan Process // capacity 1
+	proc chan davit.Process // capacity 1
 	// attached is closed when the streams are taken, or the waiter has gone.
 	attached chan struct{}
 	once     sync.Once
@@ -78,7 +78,7 @@ func (c *container) wakeLocked() {
 
 // process returns the container's process, or an error that says it does not
 // run.
-func (c *container) process() (Process, error) {
+func (c *container) process() (davit.Process, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.proc == nil || !c.rec.State.Running() {
@@ -112,7 +112,7 @@ func (c *container) awaitExit(ctx context.Context) error {
 
 // addPending registers one who wants the next process's streams.
 func (c *container) addPending(ctx context.Context) *pendingAttach {
-	p := &pendingAttach{ctx: ctx, proc: make(chan Process, 1), attached: make(chan struct{})}
+	p := &pendingAttach{ctx: ctx, proc: make(chan davit.Process, 1), attached: make(chan struct{})}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.pending = append(c.pending, p)
@@ -129,7 +129,7 @@ func (c *container) dropPending(p *pendingAttach) {
 
 // attachPending gives the created process to those who wait for it and
 // returns once it has their streams, so that nothing it writes is missed.
-func (c *container) attachPending(ctx context.Context, proc Process) {
+func (c *container) attachPending(ctx context.Context, proc davit.Process) {
 	c.mu.Lock()
 	waiting := c.pending
 	c.pending = nil

@@ -9,7 +9,6 @@ import (
 	"context"
 	"io"
 	"os"
-	"time"
 
 	"github.com/davit-engine/davit"
 	"github.com/opencontainers/go-digest"
@@ -28,8 +27,8 @@ import (
 // exit either. Forget removes what the runtime still keeps of a container
 // whose monitor has gone; it is idempotent.
 type Runtime interface {
-	Create(ctx context.Context, l davit.Launch) (Process, error)
-	Adopt(ctx context.Context, c *davit.Container) (Process, error)
+	Create(ctx context.Context, l davit.Launch) (davit.Process, error)
+	Adopt(ctx context.Context, c *davit.Container) (davit.Process, error)
 	// Known lists the ids of which the runtime keeps anything: live monitors
 	// and unread exits.
 	Known() ([]string, error)
@@ -38,57 +37,6 @@ type Runtime interface {
 	Top(ctx context.Context, id string, args []string) (davit.ProcessTable, error)
 	// Name says how monitors are launched: "systemd" or "direct".
 	Name() string
-}
-
-// Process is a container's process, seen through its monitor's socket. All
-// methods may be called from any goroutine; they fail with os.ErrClosed (in
-// the chain) when the monitor has gone.
-type Process interface {
-	// Pid is of the container's current first process, in the host's namespace.
-	Pid() int
-	// Netns returns a new descriptor of the container's network namespace.
-	// The caller closes it.
-	Netns(ctx context.Context) (*os.File, error)
-	// Start lets the created container's first process execute its program.
-	// The monitor keeps duplicates of hold, the sockets that reserve published
-	// ports, for as long as it lives; the caller closes its own.
-	Start(ctx context.Context, hold []*os.File) error
-	// Signal sends a signal to the first process. stop says that a user wants
-	// the container to end: the restart policy no longer applies.
-	Signal(ctx context.Context, signal int, stop bool) error
-	Resize(ctx context.Context, rows, columns uint) error
-	// Attach copies between the container's streams and s until the
-	// container's output has ended, ctx is done, or a detach sequence (raw
-	// bytes; nil for none) is read from s.Stdin. It may be called before Start
-	// and then misses nothing.
-	Attach(ctx context.Context, s davit.Streams, detach []byte) error
-	// Exec runs a further process in the container.
-	Exec(ctx context.Context, x davit.Exec) (ExecProcess, error)
-	// Updates delivers every change of state, the current one first; it is
-	// closed after the final exit, or when the monitor is lost (the last
-	// update tells which). There is one receiver.
-	Updates() <-chan Update
-}
-
-// Update is a change of a container's state, as its monitor tells it.
-type Update struct {
-	Status    davit.Status // created, running, paused, restarting, exited, dead (monitor lost)
-	Pid       int
-	StartedAt time.Time
-	Exit      davit.Exit // valid for restarting, exited and dead
-	Restarts  int
-}
-
-// ExecProcess is the process of an exec session.
-type ExecProcess interface {
-	Pid() int
-	Resize(ctx context.Context, rows, columns uint) error
-	// Attach copies between the process's streams and s until its output has
-	// ended, ctx is done, or detach was read. Called at most once; without it
-	// the output is discarded.
-	Attach(ctx context.Context, s davit.Streams, detach []byte) error
-	// Wait returns when the process has ended.
-	Wait(ctx context.Context) (davit.Exit, error)
 }
 
 // Network makes the default network. Init is idempotent, and a driver's first

@@ -18,7 +18,7 @@ import (
 type execSession struct {
 	mu   sync.Mutex
 	rec  davit.Exec
-	proc ExecProcess
+	proc davit.ExecProcess
 	done chan struct{} // closed when the process has ended
 }
 
@@ -178,7 +178,7 @@ func (s *Service) execFailed(x *execSession, q davit.ExecStart, cause error) err
 }
 
 // followExec records the end of a session.
-func (s *Service) followExec(c *container, x *execSession, p ExecProcess) {
+func (s *Service) followExec(c *container, x *execSession, p davit.ExecProcess) {
 	ctx, cancel := context.WithCancel(s.base)
 	defer cancel()
 	go func() {

@@ -13,7 +13,7 @@ import (
 
 // follow turns what a monitor tells into changes of the record, until the
 // container has ended or the service closes.
-func (s *Service) follow(c *container, proc Process) {
+func (s *Service) follow(c *container, proc davit.Process) {
 	s.watching.Go(func() {
 		for {
 			select {
@@ -30,7 +30,7 @@ func (s *Service) follow(c *container, proc Process) {
 }
 
 // apply makes one update true.
-func (s *Service) apply(c *container, u Update) {
+func (s *Service) apply(c *container, u davit.Update) {
 	switch u.Status {
 	case davit.StatusRunning:
 		s.applyRunning(c, u)
@@ -50,7 +50,7 @@ func (s *Service) apply(c *container, u Update) {
 	}
 }
 
-func (s *Service) applyRunning(c *container, u Update) {
+func (s *Service) applyRunning(c *container, u davit.Update) {
 	again := false
 	c.update(func(r *davit.Container) {
 		again = r.State.Status == davit.StatusRestarting

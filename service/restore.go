@@ -82,7 +82,7 @@ func (s *Service) adopt(ctx context.Context, c *container) {
 	s.endAtRestore(c, davit.Exit{Code: lostExit, At: time.Now().UTC()})
 }
 
-func (s *Service) adoptProcess(ctx context.Context, c *container, proc Process) error {
+func (s *Service) adoptProcess(ctx context.Context, c *container, proc davit.Process) error {
 	select {
 	case u, ok := <-proc.Updates():
 		switch {

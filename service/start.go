@@ -120,7 +120,7 @@ func (s *Service) launch(ctx context.Context, j *engine.Job, c *container) error
 }
 
 // createProcess has the runtime create the container.
-func (s *Service) createProcess(ctx context.Context, j *engine.Job, rec *davit.Container) (Process, error) {
+func (s *Service) createProcess(ctx context.Context, j *engine.Job, rec *davit.Container) (davit.Process, error) {
 	root, err := s.Rootfs.Rootfs(rec.ID)
 	if err != nil {
 		return nil, err
@@ -129,7 +129,7 @@ func (s *Service) createProcess(ctx context.Context, j *engine.Job, rec *davit.C
 	if err != nil {
 		return nil, err
 	}
-	var proc Process
+	var proc davit.Process
 	err = j.Step(ctx, "create process",
 		func(ctx context.Context) (err error) {
 			proc, err = s.Runtime.Create(ctx, davit.Launch{
@@ -146,7 +146,7 @@ func (s *Service) createProcess(ctx context.Context, j *engine.Job, rec *davit.C
 }
 
 // abandon ends a process that was created for nothing.
-func (s *Service) abandon(ctx context.Context, id string, proc Process) error {
+func (s *Service) abandon(ctx context.Context, id string, proc davit.Process) error {
 	err := proc.Signal(ctx, sigKill, true)
 	if errors.Is(err, os.ErrClosed) {
 		err = nil
@@ -164,7 +164,7 @@ func (s *Service) abandon(ctx context.Context, id string, proc Process) error {
 }
 
 // connect links the container's namespace to its network.
-func (s *Service) connect(ctx context.Context, j *engine.Job, rec *davit.Container, proc Process) error {
+func (s *Service) connect(ctx context.Context, j *engine.Job, rec *davit.Container, proc davit.Process) error {
 	for _, ep := range rec.Endpoints {
 		err := j.Step(ctx, "attach network",
 			func(ctx context.Context) error {
@@ -184,7 +184,7 @@ func (s *Service) connect(ctx context.Context, j *engine.Job, rec *davit.Contain
 }
 
 // setOff lets the program begin and from then on follows its monitor.
-func (s *Service) setOff(ctx context.Context, c *container, proc Process) error {
+func (s *Service) setOff(ctx context.Context, c *container, proc davit.Process) error {
 	if err := proc.Start(ctx, c.held()); err != nil {
 		return err
 	}

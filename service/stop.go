@@ -79,7 +79,7 @@ func (s *Service) end(ctx context.Context, c *container, name string, timeout *t
 	return s.killAndWait(ctx, c, proc)
 }
 
-func (s *Service) killAndWait(ctx context.Context, c *container, proc Process) error {
+func (s *Service) killAndWait(ctx context.Context, c *container, proc davit.Process) error {
 	if err := s.signal(ctx, c, proc, sigKill); err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (s *Service) killAndWait(ctx context.Context, c *container, proc Process) e
 }
 
 // signal sends a signal that is to end the container.
-func (s *Service) signal(ctx context.Context, c *container, proc Process, sig int) error {
+func (s *Service) signal(ctx context.Context, c *container, proc davit.Process, sig int) error {
 	err := proc.Signal(ctx, sig, true)
 	if errors.Is(err, os.ErrClosed) || errors.Is(err, os.ErrProcessDone) {
 		return nil

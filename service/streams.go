@@ -66,7 +66,7 @@ func (s *Service) attach(ctx context.Context, _ *engine.Job, q davit.Attach) (da
 
 // await returns the process once there is one; nil when the container was
 // removed instead.
-func (p *pendingAttach) await(ctx context.Context, c *container) (Process, error) {
+func (p *pendingAttach) await(ctx context.Context, c *container) (davit.Process, error) {
 	gone := make(chan struct{})
 	wctx, cancel := context.WithCancel(ctx)
 	defer cancel()

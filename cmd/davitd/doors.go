@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 
 	"github.com/davit-engine/davit"
-	"github.com/davit-engine/davit/activation"
 	"github.com/davit-engine/davit/dbus"
 )
 
