@@ -12,6 +12,8 @@ import (
 	"os"
 
 	"github.com/davit-engine/davit/libcontainer-exec/monitor"
+	"github.com/davit-engine/davit/libcontainer-exec/monitor/filtercache"
+	"github.com/davit-engine/davit/libcontainer-exec/protocol"
 	_ "github.com/opencontainers/cgroups/devices" // device rules; without it they fail at run time
 	"github.com/opencontainers/runc/libcontainer"
 	_ "github.com/opencontainers/runc/libcontainer/nsenter" // the C part, which runs before Go does
@@ -21,6 +23,7 @@ import (
 // argument init; it must not return to main then.
 func init() {
 	if len(os.Args) > 1 && os.Args[1] == "init" {
+		filtercache.Load(os.Args[0])
 		libcontainer.Init()
 	}
 }
@@ -31,6 +34,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: davit-monitor create DIR CGROUP [NETNS] | exec DIR ID (davit-holder runs it)")
 		os.Exit(2)
 	}
+	req.Filters = os.Getenv(protocol.EnvSeccomp)
 	if err := monitor.Run(req); err != nil {
 		fmt.Fprintln(os.Stderr, "davit-monitor:", err)
 		os.Exit(1)

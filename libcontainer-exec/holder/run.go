@@ -216,7 +216,11 @@ func (r *run) start() error {
 	select {
 	case err = <-begun:
 	case <-r.ended:
-		err = errors.New("the container was killed before it began")
+		// A short program may have run to its end already: the byte tells.
+		_ = fifo.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		if err = <-begun; err != nil {
+			err = errors.New("the container was killed before it began")
+		}
 	}
 	return errors.Join(err, fifo.Close(), os.Remove(path))
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/davit-engine/davit/libcontainer-exec/monitor/filtercache"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
 	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
@@ -24,6 +25,8 @@ type Request struct {
 	Exec   string // id of an exec session; "" creates the container
 	Cgroup string // of the container to create, absolute below the hierarchies' roots
 	Netns  string // path of a network namespace to join; "" makes one
+	// Filters is the directory of compiled seccomp filters, "" for none.
+	Filters string
 }
 
 // Run does the request and reports to the holder on descriptor
@@ -95,7 +98,7 @@ func create(req Request) (protocol.Report, error) {
 		return protocol.Report{}, err
 	}
 	process.Init = true
-	if err := container.Start(process); err != nil {
+	if err := startCached(container, process, req.Filters); err != nil {
 		return protocol.Report{}, errors.Join(fail(startKind(oci.Root.Path, oci.Process), startError(err)), container.Destroy())
 	}
 	pid, err := process.Pid()
@@ -136,6 +139,9 @@ func execute(req Request) (protocol.Report, error) {
 	if err != nil {
 		return protocol.Report{}, err
 	}
+	if req.Filters != "" {
+		os.Args[0] = filtercache.Reader(req.Filters)
+	}
 	if err := container.Start(process); err != nil {
 		return protocol.Report{}, fail(startKind(root, oci), startError(err))
 	}
@@ -144,6 +150,25 @@ func execute(req Request) (protocol.Report, error) {
 		return protocol.Report{}, err
 	}
 	return protocol.Report{Pid: pid}, nil
+}
+
+// startCached starts a container's first process with the kept filters at hand.
+// Without them it is only slower.
+func startCached(c *libcontainer.Container, p *libcontainer.Process, dir string) error {
+	if dir == "" {
+		return c.Start(p)
+	}
+	pending, name, err := filtercache.Prepare(dir)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "davit-monitor:", err)
+		return c.Start(p)
+	}
+	os.Args[0] = name // what libcontainer names init
+	err = c.Start(p)
+	if err := pending.Collect(); err != nil {
+		fmt.Fprintln(os.Stderr, "davit-monitor:", err)
+	}
+	return err
 }
 
 // startError names what failed as runc's command does: the docker CLI's exit
