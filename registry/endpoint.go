@@ -121,7 +121,7 @@ func (c *Client) open(ctx context.Context, named reference.Named, credential *da
 	config.InsecureSkipVerify = insecure //nolint:gosec // the administrator says so
 	s.transport = &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:           c.dial,
 		TLSClientConfig:       config,
 		TLSHandshakeTimeout:   15 * time.Second,
 		ResponseHeaderTimeout: 30 * time.Second,

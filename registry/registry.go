@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/davit-engine/davit"
@@ -46,6 +47,7 @@ type Client struct {
 	insecure []insecureRule
 	backoff  time.Duration // before the first retry, doubled for each further
 	stall    time.Duration // how long a body may give nothing
+	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // New returns a client. Entries of opts.Insecure that [CheckInsecure] refuses
@@ -58,7 +60,8 @@ func New(opts Options) *Client {
 	if err != nil {
 		opts.Log.Warn("insecure-registries: an entry is ignored", "error", err)
 	}
-	return &Client{opts: opts, insecure: rules, backoff: 250 * time.Millisecond, stall: time.Minute}
+	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
+	return &Client{opts: opts, insecure: rules, backoff: 250 * time.Millisecond, stall: time.Minute, dial: dialer.DialContext}
 }
 
 // Pull puts the blobs of the reference's manifest for the platform, and the
