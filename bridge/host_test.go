@@ -145,7 +145,7 @@ func newNetns(t *testing.T) *os.File {
 	if r.err != nil {
 		t.Fatal(r.err)
 	}
-	t.Cleanup(func() { r.f.Close() })
+	t.Cleanup(func() { _ = r.f.Close() }) // it may be closed by then
 	return r.f
 }
 

@@ -31,12 +31,12 @@ func candidates() []netip.Prefix {
 // that which live containers know as their gateway; one that it has; the one
 // of a former run if that is still free; or the first of a free range.
 func (d *Driver) chooseAddress(live []davit.Endpoint, has []netip.Prefix, recorded netip.Prefix) (netip.Prefix, error) {
-	inUse := liveAddress(live)
+	inUse, container := liveAddress(live)
 	switch {
 	case d.cfg.Address.IsValid() && inUse.IsValid() && inUse != d.cfg.Address:
 		return netip.Prefix{}, davit.Errorf(davit.InvalidConfiguration,
 			"network %s cannot get address %s: container %s runs with gateway %s; stop the network's containers, or leave bip out",
-			networkName, d.cfg.Address, davit.ShortID(live[0].ContainerID), inUse)
+			networkName, d.cfg.Address, davit.ShortID(container), inUse)
 	case d.cfg.Address.IsValid():
 		return d.cfg.Address, nil
 	case inUse.IsValid():
@@ -62,14 +62,15 @@ func (d *Driver) chooseAddress(live []davit.Endpoint, has []netip.Prefix, record
 		"no range is free for network %s: routes or name servers of the host use some of each of 172.17.0.0/16 to 172.31.0.0/16 and 192.168.0.0/16; choose one with --bip", networkName)
 }
 
-// liveAddress is the bridge's address as the live endpoints know it.
-func liveAddress(live []davit.Endpoint) netip.Prefix {
+// liveAddress is the bridge's address as a live endpoint knows it, and the
+// endpoint's container.
+func liveAddress(live []davit.Endpoint) (netip.Prefix, string) {
 	for _, ep := range live {
 		if p := netip.PrefixFrom(ep.Gateway, ep.Address.Bits()); saneAddress(p) {
-			return p
+			return p, ep.ContainerID
 		}
 	}
-	return netip.Prefix{}
+	return netip.Prefix{}, ""
 }
 
 // takenRanges lists what the host already has a way to: routes of all tables

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/davit-engine/davit"
@@ -367,4 +368,51 @@ func TestMTU(t *testing.T) {
 			t.Errorf("got %d", network.MTU)
 		}
 	})
+}
+
+// TestSideBySide starts and ends containers at once: all get addresses and
+// ports of their own, and nothing is left.
+func TestSideBySide(t *testing.T) {
+	eachVariant(t, func(t *testing.T, iptables string) {
+		d, _ := driver(t, config(), iptables)
+		before := rules(t, iptables)
+		var all sync.WaitGroup
+		for worker := range 6 {
+			all.Go(func() {
+				for range 5 {
+					if err := startAndEnd(t, d, worker); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		all.Go(func() {
+			for range 5 {
+				if err := d.Reapply(t.Context(), nil); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		all.Wait()
+		if diff := cmp.Diff(before, rules(t, iptables)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		eventually(t, "the links are gone", func() bool { return len(links(t, "dvt")) == 0 })
+	})
+}
+
+func startAndEnd(t *testing.T, d *bridge.Driver, worker int) error {
+	port := uint16(8000 + worker)
+	ep, held, err := d.Allocate(t.Context(), strings.Repeat(string(rune('a'+worker)), 64), []davit.PortRequest{tcp("", port), udp("", port)})
+	if err != nil {
+		return err
+	}
+	ns := newNetns(t)
+	if err := d.Attach(t.Context(), ep, ns); err != nil {
+		return err
+	}
+	closeFiles(t, held)
+	err = d.Detach(t.Context(), ep)
+	d.Release(ep)
+	return errors.Join(err, ns.Close())
 }
