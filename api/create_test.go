@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"encoding/json"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/davit-engine/davit"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
+)
+
+// cliDefaults is what the docker CLI 28.2 sends for "docker run busybox true".
+const cliDefaults = `{"Hostname":"","Domainname":"","User":"","AttachStdin":false,"AttachStdout":true,"AttachStderr":true,"Tty":false,"OpenStdin":false,"StdinOnce":false,"Env":null,"Cmd":["true"],"Image":"busybox","Volumes":{},"WorkingDir":"","Entrypoint":null,"OnBuild":null,"Labels":{},"HostConfig":{"Binds":null,"ContainerIDFile":"","LogConfig":{"Type":"","Config":{}},"NetworkMode":"default","PortBindings":{},"RestartPolicy":{"Name":"no","MaximumRetryCount":0},"AutoRemove":false,"VolumeDriver":"","VolumesFrom":null,"ConsoleSize":[0,0],"CapAdd":null,"CapDrop":null,"CgroupnsMode":"","Dns":[],"DnsOptions":[],"DnsSearch":[],"ExtraHosts":null,"GroupAdd":null,"IpcMode":"","Cgroup":"","Links":null,"OomScoreAdj":0,"PidMode":"","Privileged":false,"PublishAllPorts":false,"ReadonlyRootfs":false,"SecurityOpt":null,"UTSMode":"","UsernsMode":"","ShmSize":0,"Isolation":"","CpuShares":0,"Memory":0,"NanoCpus":0,"CgroupParent":"","BlkioWeight":0,"BlkioWeightDevice":[],"BlkioDeviceReadBps":[],"BlkioDeviceWriteBps":[],"BlkioDeviceReadIOps":[],"BlkioDeviceWriteIOps":[],"CpuPeriod":0,"CpuQuota":0,"CpuRealtimePeriod":0,"CpuRealtimeRuntime":0,"CpusetCpus":"","CpusetMems":"","Devices":[],"DeviceCgroupRules":null,"DeviceRequests":null,"MemoryReservation":0,"MemorySwap":0,"MemorySwappiness":-1,"OomKillDisable":false,"PidsLimit":0,"Ulimits":[],"CpuCount":0,"CpuPercent":0,"IOMaximumIOps":0,"IOMaximumBandwidth":0,"MaskedPaths":null,"ReadonlyPaths":null},"NetworkingConfig":{"EndpointsConfig":{"default":{"IPAMConfig":null,"Links":null,"Aliases":null,"MacAddress":"","DriverOpts":null,"GwPriority":0,"NetworkID":"","EndpointID":"","Gateway":"","IPAddress":"","IPPrefixLen":0,"IPv6Gateway":"","GlobalIPv6Address":"","GlobalIPv6PrefixLen":0,"DNSNames":null}}}}`
+
+func parseCreate(t *testing.T, body string) (davit.Create, error) {
+	t.Helper()
+	var req container.CreateRequest
+	if err := json.Unmarshal([]byte(body), &req); err != nil {
+		t.Fatal(err)
+	}
+	if err := unknownFields([]byte(body), &req, nil); err != nil {
+		return davit.Create{}, err
+	}
+	return createRequest(req)
+}
+
+func TestCreateDefaults(t *testing.T) {
+	got, err := parseCreate(t, cliDefaults)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := davit.Create{
+		Config: davit.ContainerConfig{
+			AttachStdout: true, AttachStderr: true, Cmd: []string{"true"}, Image: "busybox",
+			Volumes: map[string]struct{}{}, Labels: map[string]string{},
+		},
+		HostConfig: davit.HostConfig{
+			NetworkMode: "bridge", RestartPolicy: davit.RestartPolicy{Name: "no"},
+			LogConfig: davit.LogConfig{Config: map[string]string{}},
+		},
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestCreateFlags is "docker run" with the flags that the first step needs.
+func TestCreateFlags(t *testing.T) {
+	body := strings.NewReplacer(
+		`"Tty":false,"OpenStdin":false,"StdinOnce":false,"Env":null`, `"Tty":true,"OpenStdin":true,"StdinOnce":true,"Env":["A=b"],"ExposedPorts":{"80/tcp":{},"81/udp":{}},"StopTimeout":3`,
+		`"Binds":null`, `"Binds":["/a:/b","vol:/c:ro"]`, `"PortBindings":{}`,
+		`"PortBindings":{"80/tcp":[{"HostIp":"","HostPort":"8080"}],"81/udp":[{"HostIp":"127.0.0.1","HostPort":""}]}`,
+		`"PublishAllPorts":false`, `"PublishAllPorts":true`, `"Memory":0`, `"Memory":67108864`, `"NanoCpus":0`, `"NanoCpus":1500000000`,
+		`"PidsLimit":0`, `"PidsLimit":10`, `"Dns":[]`, `"Dns":["1.1.1.1"]`, `"Ulimits":[]`, `"Ulimits":[{"Name":"nofile","Hard":20,"Soft":10}]`,
+		`"MaskedPaths":null`, `"Init":true,"Mounts":[{"Type":"bind","Source":"/a","Target":"/m","ReadOnly":true,"BindOptions":{"Propagation":"rslave"}},`+
+			`{"Type":"tmpfs","Target":"/z","TmpfsOptions":{"SizeBytes":1048576,"Mode":448}}],"MaskedPaths":null`,
+		`"Aliases":null`, `"Aliases":["db"]`,
+	).Replace(cliDefaults)
+	got, err := parseCreate(t, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	three := 3
+	want := davit.Create{
+		Aliases: []string{"db"},
+		Config: davit.ContainerConfig{
+			AttachStdout: true, AttachStderr: true, Tty: true, OpenStdin: true, StdinOnce: true, Env: []string{"A=b"},
+			Cmd: []string{"true"}, Image: "busybox", Volumes: map[string]struct{}{}, Labels: map[string]string{},
+			ExposedPorts: map[string]struct{}{"80/tcp": {}, "81/udp": {}}, StopTimeout: &three,
+		},
+		HostConfig: davit.HostConfig{
+			Binds: []string{"/a:/b", "vol:/c:ro"}, NetworkMode: "bridge", PublishAllPorts: true,
+			PortBindings:  map[string][]davit.PortBinding{"80/tcp": {{HostPort: "8080"}}, "81/udp": {{HostIP: "127.0.0.1"}}},
+			RestartPolicy: davit.RestartPolicy{Name: "no"}, DNS: []string{"1.1.1.1"},
+			Memory: 64 << 20, NanoCPUs: 1_500_000_000, PidsLimit: 10, Ulimits: []davit.Ulimit{{Name: "nofile", Soft: 10, Hard: 20}},
+			Init: true, LogConfig: davit.LogConfig{Config: map[string]string{}},
+			Mounts: []davit.MountRequest{
+				{Type: "bind", Source: "/a", Target: "/m", ReadOnly: true, Propagation: "rslave"},
+				{Type: "tmpfs", Target: "/z", TmpfsSize: 1 << 20, TmpfsMode: 0o700},
+			},
+		},
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// operational are fields that say nothing in a request, by the API's own
+// description, or that only the client acts on.
+var operational = []string{
+	"HostConfig.ContainerIDFile", "Mount.Consistency",
+	"Endpoint.NetworkID", "Endpoint.EndpointID", "Endpoint.Gateway", "Endpoint.IPAddress", "Endpoint.IPPrefixLen",
+	"Endpoint.IPv6Gateway", "Endpoint.GlobalIPv6Address", "Endpoint.GlobalIPv6PrefixLen", "Endpoint.DNSNames",
+}
+
+// TestCreateSilence sets each field of a create request in turn: each must
+// change the job's request or be refused by its name.
+func TestCreateSilence(t *testing.T) {
+	base := func() container.CreateRequest {
+		return container.CreateRequest{
+			Config:     &container.Config{Image: "x"},
+			HostConfig: &container.HostConfig{NetworkMode: "net", Mounts: []mount.Mount{{Type: mount.TypeBind, Target: "/t"}}},
+			NetworkingConfig: &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{
+				"net": {},
+			}},
+		}
+	}
+	plain, err := createRequest(base())
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(name string, req container.CreateRequest) {
+		t.Helper()
+		got, err := createRequest(req)
+		field := name[strings.LastIndex(name, ".")+1:]
+		switch changed := !reflect.DeepEqual(plain, got); {
+		case slices.Contains(operational, name):
+			if err != nil || changed {
+				t.Errorf("%s: means nothing in a request, but: %v", name, err)
+			}
+		case err == nil && !changed:
+			t.Errorf("%s is dropped in silence", name)
+		case err != nil && !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(field)) && field != "Name":
+			t.Errorf("%s is refused without its name: %v", name, err)
+		}
+	}
+	each := func(prefix string, at func(*container.CreateRequest) reflect.Value) {
+		req := base()
+		for _, f := range reflect.VisibleFields(at(&req).Type()) {
+			if f.Anonymous || f.Name == "BindOptions" || f.Name == "VolumeOptions" || f.Name == "TmpfsOptions" {
+				continue
+			}
+			req := base()
+			fill(t, at(&req).FieldByIndex(f.Index))
+			check(prefix+"."+f.Name, req)
+		}
+	}
+	each("Config", func(r *container.CreateRequest) reflect.Value { return reflect.ValueOf(r.Config).Elem() })
+	each("HostConfig", func(r *container.CreateRequest) reflect.Value { return reflect.ValueOf(r.HostConfig).Elem() })
+	each("Endpoint", func(r *container.CreateRequest) reflect.Value {
+		return reflect.ValueOf(r.NetworkingConfig.EndpointsConfig["net"]).Elem()
+	})
+	each("Mount", func(r *container.CreateRequest) reflect.Value { return reflect.ValueOf(&r.HostConfig.Mounts[0]).Elem() })
+	each("Mount.BindOptions", func(r *container.CreateRequest) reflect.Value {
+		r.HostConfig.Mounts[0].BindOptions = &mount.BindOptions{}
+		return reflect.ValueOf(r.HostConfig.Mounts[0].BindOptions).Elem()
+	})
+	for _, kind := range []mount.Type{mount.TypeVolume, mount.TypeTmpfs} {
+		old := base
+		base = func() container.CreateRequest {
+			r := old()
+			r.HostConfig.Mounts[0].Type = kind
+			return r
+		}
+		if plain, err = createRequest(base()); err != nil {
+			t.Fatal(err)
+		}
+		each("Mount."+string(kind), func(r *container.CreateRequest) reflect.Value {
+			m := &r.HostConfig.Mounts[0]
+			if kind == mount.TypeVolume {
+				m.VolumeOptions = &mount.VolumeOptions{}
+				return reflect.ValueOf(m.VolumeOptions).Elem()
+			}
+			m.TmpfsOptions = &mount.TmpfsOptions{}
+			return reflect.ValueOf(m.TmpfsOptions).Elem()
+		})
+	}
+}
+
+// fill sets v to something that is not its default.
+func fill(t *testing.T, v reflect.Value) {
+	t.Helper()
+	switch x := v.Addr().Interface().(type) {
+	case *netip.Addr:
+		*x = netip.MustParseAddr("192.0.2.1")
+		return
+	case *container.RestartPolicy:
+		x.Name = container.RestartPolicyAlways
+		return
+	case *network.PortSet:
+		*x = network.PortSet{network.MustParsePort("80/tcp"): {}}
+		return
+	case *network.PortMap:
+		*x = network.PortMap{network.MustParsePort("80/tcp"): {{HostPort: "1"}}}
+		return
+	case *container.NetworkMode:
+		*x = "container:other"
+		return
+	case *mount.Type:
+		*x = mount.TypeImage
+		return
+	}
+	switch v.Kind() {
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.String:
+		v.SetString("something")
+	case reflect.Int, reflect.Int64:
+		v.SetInt(7)
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uint:
+		v.SetUint(7)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(t, v.Elem())
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(t, v.Index(0))
+	case reflect.Array:
+		fill(t, v.Index(0))
+	case reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		key, elem := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		fill(t, key)
+		if elem.Kind() != reflect.Struct {
+			fill(t, elem)
+		}
+		v.SetMapIndex(key, elem)
+	case reflect.Struct:
+		if v.NumField() > 0 {
+			fill(t, v.Field(0))
+		}
+	default:
+		t.Fatalf("cannot fill a %s", v.Type())
+	}
+}
+
+// TestHostConfigRoundTrip sends what the record can hold through the wire's
+// form and back.
+func TestHostConfigRoundTrip(t *testing.T) {
+	var want davit.HostConfig
+	v := reflect.ValueOf(&want).Elem()
+	for i := range v.NumField() {
+		fill(t, v.Field(i))
+	}
+	want.Mounts = []davit.MountRequest{
+		{Type: "bind", Source: "/a", Target: "/b", ReadOnly: true, Propagation: "rshared"},
+		{Type: "volume", Target: "/b", NoCopy: true, VolumeLabels: map[string]string{"a": "b"}},
+		{Type: "tmpfs", Target: "/b", TmpfsSize: 5, TmpfsMode: 0o755},
+	}
+	want.PortBindings = map[string][]davit.PortBinding{"80/tcp": {{HostIP: "192.0.2.1", HostPort: "8080"}}}
+	want.DNS = []string{"192.0.2.1"}
+	wire := hostWire(&want)
+	got := hostNoun(wire)
+	var err error
+	if got.Mounts, err = mountRequests(wire.Mounts); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPlatform(t *testing.T) {
+	for s, want := range map[string]davit.Platform{
+		"":               {},
+		"linux/amd64":    {OS: "linux", Architecture: "amd64"},
+		"linux/ARM/v7":   {OS: "linux", Architecture: "arm", Variant: "v7"},
+		"aarch64":        {OS: "linux", Architecture: "arm64"},
+		"windows/x86_64": {OS: "windows", Architecture: "amd64"},
+	} {
+		if got, err := platform(s); err != nil || got != want {
+			t.Errorf("platform(%q) = %+v, %v; want %+v", s, got, err, want)
+		}
+	}
+	for _, s := range []string{"/", "linux/", "a/b/c/d"} {
+		if got, err := platform(s); err == nil {
+			t.Errorf("platform(%q) = %+v, want an error", s, got)
+		}
+	}
+}
