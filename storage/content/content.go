@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/tarfs"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -54,11 +55,12 @@ func (s *Store) ingestDir() string { return filepath.Join(s.dir, "ingest") }
 func (s *Store) blobDir() string   { return filepath.Join(s.dir, "blobs", "sha256") }
 
 func (s *Store) path(dgst digest.Digest) (string, error) {
-	if err := dgst.Validate(); err != nil {
-		return "", davit.Errorf(davit.InvalidConfiguration, "digest %q: %w", dgst, err)
+	err := dgst.Validate()
+	if errors.Is(err, digest.ErrDigestUnsupported) || (err == nil && dgst.Algorithm() != digest.SHA256) {
+		return "", davit.Errorf(davit.NotSupported, "digest %q: only sha256 is supported", dgst)
 	}
-	if dgst.Algorithm() != digest.SHA256 {
-		return "", davit.Errorf(davit.NotSupported, "digest %s: only sha256 is supported", dgst)
+	if err != nil {
+		return "", davit.Errorf(davit.InvalidConfiguration, "digest %q: %w", dgst, err)
 	}
 	return filepath.Join(s.blobDir(), dgst.Encoded()), nil
 }
@@ -226,6 +228,9 @@ func Damaged(ctx context.Context, what, dir string, err error) error {
 		if errors.Is(err, host) {
 			return fmt.Errorf("cannot unpack %s: %w", what, err)
 		}
+	}
+	if errors.Is(err, tarfs.ErrCompression) {
+		return davit.Errorf(davit.InvalidArchive, "cannot read %s: %w", what, err)
 	}
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return davit.Errorf(davit.InvalidArchive, "%s is cut short or is not an archive: %w", what, err)
