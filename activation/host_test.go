@@ -76,26 +76,31 @@ func TestListenHost(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			path := strings.TrimPrefix(tt.host, "unix://")
-			st, err := os.Lstat(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if st.Mode() != fs.ModeSocket|tt.mode || socket.Name != API || socket.Listener.Addr().String() != path {
-				t.Errorf("mode %v, name %s, address %v", st.Mode(), socket.Name, socket.Listener.Addr())
-			}
-			conn, err := net.Dial("unix", path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			conn.Close()
-			if err := socket.Listener.Close(); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("the path is still there: %v", err)
-			}
+			checkListens(t, socket, strings.TrimPrefix(tt.host, "unix://"), tt.mode)
 		})
+	}
+}
+
+// checkListens sees that the socket is where and what it should be, and closes it.
+func checkListens(t *testing.T, socket Socket, path string, mode fs.FileMode) {
+	t.Helper()
+	st, err := os.Lstat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st.Mode() != fs.ModeSocket|mode || socket.Name != API || socket.Listener.Addr().String() != path {
+		t.Errorf("mode %v, name %s, address %v", st.Mode(), socket.Name, socket.Listener.Addr())
+	}
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	if err := socket.Listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the path is still there: %v", err)
 	}
 }
 

@@ -97,6 +97,7 @@ func (c *Client) isInsecure(ctx context.Context, domain string) bool {
 type session struct {
 	client    *Client
 	named     reference.Named
+	blobs     davit.Blobs
 	scheme    string
 	host      string      // where the API is
 	reached   atomic.Bool // an answer came, so the name and the port are right

@@ -154,8 +154,17 @@ func TestRetriesAreBounded(t *testing.T) {
 	}
 }
 
-func TestFaults(t *testing.T) {
-	type answer func(w http.ResponseWriter, r *http.Request)
+type faultTest struct {
+	name  string
+	on    string // in the path; LAYER is the first layer's
+	do    func(w http.ResponseWriter, r *http.Request)
+	code  davit.Code
+	words string
+}
+
+// faults is long because it is a table.
+func faults() []faultTest {
+	type answer = func(w http.ResponseWriter, r *http.Request)
 	status := func(code int, body string) answer {
 		return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, body, code) }
 	}
@@ -169,13 +178,7 @@ func TestFaults(t *testing.T) {
 	layerless := func(config, layer string) string {
 		return `{"schemaVersion":2,"mediaType":"` + ociManifest + `","config":` + config + `,"layers":[` + layer + `]}`
 	}
-	tests := []struct {
-		name  string
-		on    string // in the path
-		do    answer
-		code  davit.Code
-		words string
-	}{
+	return []faultTest{
 		{"manifest 401", "manifests/", status(401, ""), davit.RegistryUnauthorized, "pull access denied"},
 		{"manifest 403", "manifests/", status(403, `{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}`),
 			davit.RegistryUnauthorized, "denied: requested access to the resource is denied"},
@@ -212,7 +215,10 @@ func TestFaults(t *testing.T) {
 		}, davit.DigestMismatch, "longer than"},
 		{"redirect to itself", "LAYER", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, 307) }, davit.RegistryUnreachable, "redirects"},
 	}
-	for _, tt := range tests {
+}
+
+func TestFaults(t *testing.T) {
+	for _, tt := range faults() {
 		t.Run(tt.name, func(t *testing.T) {
 			f, _, pull := newFaulty(t)
 			layer := f.img.layers[0].Digest

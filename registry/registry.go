@@ -85,7 +85,8 @@ func (c *Client) Pull(ctx context.Context, req davit.Pull, blobs davit.Blobs) (d
 		return davit.Pulled{}, alive(ctx, err)
 	}
 	defer s.close()
-	pulled, err := s.pull(ctx, want, req.Platform != davit.Platform{}, blobs)
+	s.blobs = blobs
+	pulled, err := s.pull(ctx, want, req.Platform != davit.Platform{})
 	if err != nil {
 		return davit.Pulled{}, alive(ctx, err)
 	}
@@ -110,7 +111,8 @@ func parse(ref string) (reference.Named, error) {
 	return named, nil
 }
 
-func (s *session) pull(ctx context.Context, want davit.Platform, asked bool, blobs davit.Blobs) (davit.Pulled, error) {
+// pull fetches the image for a platform, which the user asked for or not.
+func (s *session) pull(ctx context.Context, want davit.Platform, asked bool) (davit.Pulled, error) {
 	root, err := s.resolve(ctx)
 	if err != nil {
 		return davit.Pulled{}, err
@@ -133,14 +135,14 @@ func (s *session) pull(ctx context.Context, want davit.Platform, asked bool, blo
 	if err := s.checkImage(leaf); err != nil {
 		return davit.Pulled{}, err
 	}
-	if err := s.config(ctx, leaf, want, asked && !root.isIndex(), blobs); err != nil {
+	if err := s.config(ctx, leaf, want, asked && !root.isIndex()); err != nil {
 		return davit.Pulled{}, err
 	}
-	if err := s.layers(ctx, leaf, blobs); err != nil {
+	if err := s.layers(ctx, leaf); err != nil {
 		return davit.Pulled{}, err
 	}
 	for i := len(chain) - 1; i >= 0; i-- {
-		if err := blobs.Put(ctx, chain[i].desc, chain[i].reader()); err != nil {
+		if err := s.blobs.Put(ctx, chain[i].desc, chain[i].reader()); err != nil {
 			return davit.Pulled{}, fmt.Errorf("cannot store the manifest of %s: %w", s.name(), err)
 		}
 	}
@@ -149,15 +151,15 @@ func (s *session) pull(ctx context.Context, want davit.Platform, asked bool, blo
 
 // config fetches the image's config and sees that it is for a machine of ours.
 // An index has said so already; of a lone manifest only the config does.
-func (s *session) config(ctx context.Context, m *manifest, want davit.Platform, asked bool, blobs davit.Blobs) error {
+func (s *session) config(ctx context.Context, m *manifest, want davit.Platform, asked bool) error {
 	desc := m.Config.descriptor()
 	if desc.Size > maxConfig {
 		return s.wrong("the config of %s is announced with %d bytes", s.name(), desc.Size)
 	}
-	if err := s.put(ctx, desc, nil, blobs); err != nil {
+	if err := s.put(ctx, desc, nil); err != nil {
 		return err
 	}
-	r, err := blobs.Open(ctx, desc.Digest)
+	r, err := s.blobs.Open(ctx, desc.Digest)
 	if err != nil {
 		return fmt.Errorf("cannot read back the config of %s: %w", s.name(), err)
 	}
@@ -177,7 +179,7 @@ func (s *session) config(ctx context.Context, m *manifest, want davit.Platform, 
 }
 
 // layers fetches the layers, each digest once.
-func (s *session) layers(ctx context.Context, m *manifest, blobs davit.Blobs) error {
+func (s *session) layers(ctx context.Context, m *manifest) error {
 	var missing []davit.Descriptor
 	seen := map[digest.Digest]bool{}
 	for _, layer := range m.Layers {
@@ -186,7 +188,7 @@ func (s *session) layers(ctx context.Context, m *manifest, blobs davit.Blobs) er
 			continue
 		}
 		seen[desc.Digest] = true
-		if blobs.Has(desc.Digest) {
+		if s.blobs.Has(desc.Digest) {
 			davit.Report(ctx, davit.Progress{Phase: "Already exists", Item: short(desc.Digest)})
 			continue
 		}
@@ -196,18 +198,18 @@ func (s *session) layers(ctx context.Context, m *manifest, blobs davit.Blobs) er
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	for _, desc := range missing {
-		group.Go(func() error { return s.layer(ctx, desc, blobs) })
+		group.Go(func() error { return s.layer(ctx, desc) })
 	}
 	return group.Wait()
 }
 
-func (s *session) layer(ctx context.Context, desc davit.Descriptor, blobs davit.Blobs) error {
+func (s *session) layer(ctx context.Context, desc davit.Descriptor) error {
 	if err := ctx.Err(); err != nil {
 		return err // another layer failed while this one waited for its turn
 	}
 	p := &progress{ctx: ctx, item: short(desc.Digest), total: uint64(desc.Size)}
 	p.phase("Downloading", 0)
-	if err := s.put(ctx, desc, p, blobs); err != nil {
+	if err := s.put(ctx, desc, p); err != nil {
 		return err
 	}
 	p.phase("Download complete", p.total)
@@ -215,13 +217,13 @@ func (s *session) layer(ctx context.Context, desc davit.Descriptor, blobs davit.
 }
 
 // put fetches a blob into the store.
-func (s *session) put(ctx context.Context, desc davit.Descriptor, p *progress, blobs davit.Blobs) error {
-	if blobs.Has(desc.Digest) {
+func (s *session) put(ctx context.Context, desc davit.Descriptor, p *progress) error {
+	if s.blobs.Has(desc.Digest) {
 		return nil
 	}
 	r := &blobReader{ctx: ctx, s: s, desc: desc, progress: p}
 	defer r.close()
-	err := blobs.Put(ctx, desc, r)
+	err := s.blobs.Put(ctx, desc, r)
 	var coded interface{ ErrorCode() string }
 	if err == nil || errors.As(err, &coded) {
 		return err
