@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package drivertest holds, for each interface that the service declares of
+// its drivers, a suite that checks what the interface's comment says, and a
+// fake that sits the same suite. Only tests import it.
+//
+// A fake is deterministic and never sleeps. Its methods fail, or hang, when a
+// test says so through the embedded [Faults].
+package drivertest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/davit-engine/davit"
+	"github.com/opencontainers/go-digest"
+)
+
+// Faults are the failpoints of a fake, and the record of its calls. The zero
+// value has none.
+type Faults struct {
+	mu    sync.Mutex
+	fails map[string]error
+	hangs map[string]chan struct{}
+	calls []string
+}
+
+// Fail makes every further call of the method fail with err before it does
+// anything; nil ends that.
+func (f *Faults) Fail(method string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fails == nil {
+		f.fails = map[string]error{}
+	}
+	f.fails[method] = err
+}
+
+// Hang makes the next call of the method, which must take a context, do
+// nothing until that ends. The channel is closed when the call has come.
+func (f *Faults) Hang(method string) <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.hangs == nil {
+		f.hangs = map[string]chan struct{}{}
+	}
+	f.hangs[method] = make(chan struct{})
+	return f.hangs[method]
+}
+
+// Calls returns the calls so far, each as "Method argument", of the named
+// methods, or all.
+func (f *Faults) Calls(methods ...string) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []string
+	for _, c := range f.calls {
+		name, _, _ := strings.Cut(c, " ")
+		if len(methods) == 0 || slices.Contains(methods, name) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func (f *Faults) enter(method, arg string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, strings.TrimSpace(method+" "+arg))
+	return f.fails[method]
+}
+
+func (f *Faults) enterContext(ctx context.Context, method, arg string) error {
+	if err := f.enter(method, arg); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	come := f.hangs[method]
+	delete(f.hangs, method)
+	f.mu.Unlock()
+	if come != nil {
+		close(come)
+		<-ctx.Done()
+	}
+	return ctx.Err()
+}
+
+// ErrInjected is an error for [Faults.Fail] that nothing else gives.
+var ErrInjected = errors.New("injected failure")
+
+// patience is how long a suite waits for what a real driver does on its own.
+const patience = 20 * time.Second
+
+// wantCode fails the test unless err has the code.
+func wantCode(t *testing.T, err error, want davit.Code, doing string) {
+	t.Helper()
+	if err == nil {
+		t.Errorf("%s succeeded, want an error with code %s", doing, want)
+	} else if got := davit.CodeOf(err); got != want {
+		t.Errorf("%s: code %s, want %s: %v", doing, got, want, err)
+	}
+}
+
+// must fails the test at once when err is one.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// result returns what a call that must not fail returned:
+// result(call())(t).
+func result[T any](v T, err error) func(t *testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		must(t, err)
+		return v
+	}
+}
+
+// ID makes the 64 hexadecimal digits of an id of a name.
+func ID(name string) string { return digest.FromString(name).Encoded() }
+
+// eventually polls until done, or fails the test.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("after %v still not so: %s", patience, what)
+		}
+	}
+}
+
+// Buffer is a writer that may be read while others write.
+type Buffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+// Write appends p.
+func (b *Buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+// String returns what was written so far.
+func (b *Buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}

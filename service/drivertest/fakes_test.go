@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package drivertest_test
+
+import (
+	"testing"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/service"
+	"github.com/davit-engine/davit/service/drivertest"
+)
+
+func TestFakeState(t *testing.T) {
+	disk := map[string]*drivertest.State{}
+	drivertest.TestState(t, func(_ *testing.T, dir string) service.State {
+		if disk[dir] == nil {
+			disk[dir] = drivertest.NewState()
+		}
+		disk[dir].Reopen()
+		return disk[dir]
+	})
+}
+
+func TestFakeVolumes(t *testing.T) {
+	drivertest.TestVolumes(t, func(t *testing.T) service.VolumeStore { return drivertest.NewVolumes(t.TempDir()) })
+}
+
+func TestFakeBlobs(t *testing.T) {
+	drivertest.TestBlobs(t, func(*testing.T) davit.Blobs { return drivertest.NewBlobs() })
+}
