@@ -67,7 +67,7 @@ func (s *session) followEvents(ctx context.Context) {
 	for ctx.Err() == nil {
 		f.begin()
 		_, err := engine.Do(ctx, s.eng, davit.Events{Emit: f.event})
-		if ctx.Err() != nil || errors.Is(err, engine.ErrShuttingDown) || errors.Is(err, engine.ErrCanceled) {
+		if ctx.Err() != nil || errors.Is(err, engine.ErrShuttingDown) {
 			return
 		}
 		var none *engine.UnknownTypeError
