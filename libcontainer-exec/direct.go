@@ -68,7 +68,7 @@ func (d *directLauncher) spawn(l *launch, listener int) error {
 	pidfd := -1
 	attr := &syscall.ProcAttr{
 		Dir:   "/",
-		Env:   []string{protocol.EnvExecRoot + "=" + d.opts.ExecRoot, protocol.EnvSocketFD + "=3"},
+		Env:   append(holderEnv(d.opts), protocol.EnvSocketFD+"=3"),
 		Files: []uintptr{null.Fd(), log.Fd(), log.Fd(), uintptr(listener)},
 		Sys:   &syscall.SysProcAttr{Setsid: true, Cloneflags: syscall.CLONE_NEWNS, PidFD: &pidfd},
 	}

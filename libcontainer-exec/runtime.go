@@ -250,6 +250,12 @@ func (r *Runtime) clearDir(id string) error {
 	return r.clearRemains(id)
 }
 
+// holderEnv is the environment of a holder. One processor is enough for what
+// it does, and keeps it at half the threads and two thirds of the memory.
+func holderEnv(o *Options) []string {
+	return []string{protocol.EnvExecRoot + "=" + o.ExecRoot, "GOMAXPROCS=1"}
+}
+
 // lastWords returns what the holder said before it died.
 func lastWords(dir string) string {
 	p, err := os.ReadFile(filepath.Join(dir, protocol.LogFile))

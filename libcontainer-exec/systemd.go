@@ -157,7 +157,7 @@ func (s *systemdLauncher) properties(l *launch) []sddbus.Property {
 		sddbus.PropSlice("davit.slice"),
 		sddbus.PropType("notify"),
 		property("NotifyAccess", "main"),
-		property("Environment", []string{protocol.EnvExecRoot + "=" + s.opts.ExecRoot}),
+		property("Environment", holderEnv(s.opts)),
 		property("Delegate", true),
 		property("PrivateMounts", true), // the holder's own mount namespace
 		property("KillMode", "mixed"),
