@@ -119,7 +119,8 @@ func (d *Driver) Init(ctx context.Context, live []davit.Endpoint) (davit.Network
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.ready {
-		return d.network, d.reapply(ctx, live)
+		d.claim(live)
+		return d.network, errors.Join(d.reapply(ctx), d.publishAll(ctx))
 	}
 	nl, err := netlinksafe.NewHandle(unix.NETLINK_ROUTE, unix.NETLINK_NETFILTER)
 	if err != nil {
@@ -201,6 +202,18 @@ func (d *Driver) initFirewall(ctx context.Context, before bool) error {
 	return nil
 }
 
+// publishAll publishes what is not yet.
+func (d *Driver) publishAll(ctx context.Context) error {
+	if d.firewall == nil {
+		return nil
+	}
+	var errs []error
+	for id, ep := range d.endpoints {
+		errs = append(errs, d.firewall.Publish(ctx, id, publication(ep)))
+	}
+	return errors.Join(errs...)
+}
+
 // programHost sets the kernel's parameters and the links of the endpoints.
 func (d *Driver) programHost() error {
 	if err := d.setSysctls(); err != nil {
@@ -226,19 +239,18 @@ func (d *Driver) claim(live []davit.Endpoint) {
 }
 
 // Reapply implements service.Network: after another program has emptied the
-// tables or removed the bridge, everything is made again. Endpoints that this
-// driver attached are live without being named.
-func (d *Driver) Reapply(ctx context.Context, live []davit.Endpoint) error {
+// tables or removed the bridge, everything is made again. The driver knows the
+// live endpoints since Init: those that are named, from records, may be older.
+func (d *Driver) Reapply(ctx context.Context, _ []davit.Endpoint) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.checkReady(); err != nil {
 		return err
 	}
-	return d.reapply(ctx, live)
+	return d.reapply(ctx)
 }
 
-func (d *Driver) reapply(ctx context.Context, live []davit.Endpoint) error {
-	d.claim(live)
+func (d *Driver) reapply(ctx context.Context) error {
 	if err := d.restoreBridge(); err != nil {
 		return err
 	}

@@ -80,7 +80,15 @@ func variants(t *testing.T) []string {
 func eachVariant(t *testing.T, body func(t *testing.T, iptables string)) {
 	for _, v := range variants(t) {
 		t.Run(v, func(t *testing.T) {
-			onHost(t, func(t *testing.T) { body(t, "/usr/sbin/"+v) })
+			onHost(t, func(t *testing.T) {
+				for _, table := range []string{"filter", "nat"} {
+					out, err := exec.CommandContext(t.Context(), "/usr/sbin/"+v, "-t", table, "-S").CombinedOutput()
+					if err != nil {
+						t.Skipf("the kernel has no table %s for %s: %s", table, v, out)
+					}
+				}
+				body(t, "/usr/sbin/"+v)
+			})
 		})
 	}
 }

@@ -54,6 +54,15 @@ func TestCrash(t *testing.T) {
 		if c.ep.Address == a.ep.Address {
 			t.Error("a live container's address was handed out again")
 		}
+		wanted := rules(t, iptables)
+		for range 2 { // Init of a driver that is up
+			if _, err := second.Init(t.Context(), []davit.Endpoint{a.ep}); err != nil {
+				t.Error(err)
+			}
+		}
+		if diff := cmp.Diff(wanted, rules(t, iptables)); diff != "" {
+			t.Errorf("after another Init (-want +got):\n%s", diff)
+		}
 		closeFiles(t, b.sockets)
 		run(t, second, "d", tcp("", 8081))
 		stop(t, second, a)

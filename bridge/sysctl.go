@@ -13,13 +13,8 @@ import (
 
 // setSysctls sets the parameters that the network depends on (ip-sysctl).
 func (d *Driver) setSysctls() error {
-	forwarding := sysctl{"net", "ipv4", "ip_forward"}
-	if d.cfg.IPForward {
-		if err := forwarding.set("1"); err != nil {
-			return fmt.Errorf("%w: containers could not be reached, nor reach others; set it yourself, or set \"ip-forward\": false", err)
-		}
-	} else if now, err := forwarding.get(); err == nil && now != "1" {
-		d.log.Warn("net.ipv4.ip_forward is off: containers reach nothing beyond the host, and published ports only from it")
+	if err := d.setForwarding(); err != nil {
+		return err
 	}
 	if d.cfg.IPTables {
 		// Connections to 127.0.0.1 are sent on to containers, and their answers
@@ -33,6 +28,23 @@ func (d *Driver) setSysctls() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: containers could send the host router advertisements", err)
 	}
+	return nil
+}
+
+func (d *Driver) setForwarding() error {
+	forwarding := sysctl{"net", "ipv4", "ip_forward"}
+	now, err := forwarding.get()
+	switch {
+	case err == nil && now == "1":
+		return nil
+	case !d.cfg.IPForward:
+		d.log.Warn("net.ipv4.ip_forward is off: containers reach nothing beyond the host, and their published ports are reached from the host alone")
+		return nil
+	}
+	if err := forwarding.set("1"); err != nil {
+		return fmt.Errorf("%w: containers could not be reached, nor reach others; set it yourself, or set \"ip-forward\": false", err)
+	}
+	d.log.Info("set net.ipv4.ip_forward: the host now forwards between all its networks, as far as its rules let it")
 	return nil
 }
 
