@@ -178,7 +178,7 @@ func firstConnection(t *testing.T, g *guest) {
 		t.Fatal(err)
 	}
 	t.Logf("first connection to answer: %.0f ms", seconds*1000)
-	if seconds > 1 {
+	if seconds > 1 && !g.slow {
 		t.Errorf("the first answer took %.3f s", seconds)
 	}
 	want(t, g.property("davit.service", "ActiveState"), "active")
@@ -287,7 +287,7 @@ func powersOff(t *testing.T, g *guest) {
 	want(t, g.property("davit-web.service", "ActiveState"), "active")
 	begin := time.Now()
 	_ = g.run("systemctl poweroff")
-	if err := g.shutdown(30 * time.Second); err != nil {
+	if err := g.shutdown(time.Minute); err != nil {
 		t.Fatalf("poweroff: %v", err)
 	}
 	t.Logf("poweroff took %v", time.Since(begin).Round(10*time.Millisecond))

@@ -48,6 +48,7 @@ type guest struct {
 	root    string // the tree, a copy that is the test's own
 	netns   string // where the outside client lives; the machine's name as well
 	ended   chan error
+	slow    bool // an emulated processor: times say nothing
 }
 
 // result is what a command in a guest left.

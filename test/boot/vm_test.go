@@ -25,10 +25,11 @@ type vm struct {
 	lines *bufio.Reader
 }
 
-// agent answers on a virtual port: a script by line, in base64, and for each one
+// agent answers on the second serial line: a script by line, in base64, and for each one
 // line with its exit status and its output. systemd starts it.
 const agent = `#!/bin/bash
-exec 3<>/dev/vport0p1
+exec 3<>/dev/ttyS1
+stty raw -echo <&3
 while read -r -u 3 line; do
 	out=$(base64 -d <<<"$line" | timeout 80 ` + environment + ` /bin/bash -eu 2>&1 | base64 -w 0; exit "${PIPESTATUS[1]}")
 	echo "$? $out" >&3
@@ -36,7 +37,7 @@ done
 `
 
 const agentUnit = `[Unit]
-After=dbus.service systemd-udevd.service
+After=dbus.service
 [Service]
 ExecStart=/agent
 Restart=always
@@ -48,6 +49,7 @@ WantedBy=multi-user.target
 func (m *vm) boot(g *guest) {
 	t := g.t
 	t.Helper()
+	g.slow = true
 	for path, text := range map[string]string{"/agent": agent, "/etc/systemd/system/agent.service": agentUnit} {
 		if err := os.WriteFile(g.root+path, []byte(text), 0o755); err != nil {
 			t.Fatal(err)
@@ -68,10 +70,9 @@ func (m *vm) boot(g *guest) {
 		"-append", "root=/dev/vda rw console=ttyS0 quiet net.ifnames=0 systemd.show_status=no",
 		"-drive", "file="+m.disk+",format=raw,if=virtio,cache=unsafe",
 		"-netdev", "tap,id=wan,ifname=outside0,script=no,downscript=no", "-device", "virtio-net-pci,netdev=wan",
-		"-chardev", "socket,id=agent,path="+socket+",server=on,wait=off",
-		"-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,nr=1")
+		"-serial", "unix:"+socket+",server=on,wait=off")
 	g.supervise(cmd, func() { _ = cmd.Process.Kill() })
-	g.eventually(10*time.Second, "the virtual machine has its port", func() bool {
+	g.eventually(10*time.Second, "the virtual machine has its serial line", func() bool {
 		conn, err := net.Dial("unix", socket)
 		if err != nil {
 			return false
