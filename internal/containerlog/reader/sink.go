@@ -3,23 +3,16 @@
 package reader
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"time"
 )
 
-// entry is a record of the json-file format.
-type entry struct {
-	Log    string    `json:"log"`
-	Stream string    `json:"stream"`
-	Time   time.Time `json:"time"`
-}
-
 // sink filters records and writes their text out.
 type sink struct {
 	opts           Options
 	stdout, stderr io.Writer
+	decoder        decoder
 	buf            []byte
 	past           bool  // a record was later than Until
 	err            error // of a writer; nothing is written after it
@@ -27,28 +20,28 @@ type sink struct {
 
 // record takes one line of the file.
 func (s *sink) record(line []byte) {
-	var e entry
-	if json.Unmarshal(line, &e) != nil {
+	e, ok := s.decoder.decode(line)
+	if !ok {
 		return // torn
 	}
-	if !s.opts.Until.IsZero() && e.Time.After(s.opts.Until) {
+	if !s.opts.Until.IsZero() && e.time.After(s.opts.Until) {
 		s.past = true
 		return
 	}
-	if e.Time.Before(s.opts.Since) {
+	if e.time.Before(s.opts.Since) {
 		return
 	}
-	w := s.writer(e.Stream)
+	w := s.writer(e.stream)
 	if w == nil {
 		return
 	}
 	s.buf = s.buf[:0]
 	if s.opts.Timestamps {
-		s.buf = append(e.Time.AppendFormat(s.buf, time.RFC3339Nano), ' ')
+		s.buf = append(e.time.AppendFormat(s.buf, time.RFC3339Nano), ' ')
 	}
-	s.buf = append(s.buf, e.Log...)
+	s.buf = append(s.buf, e.text...)
 	if _, err := w.Write(s.buf); err != nil {
-		s.err = fmt.Errorf("cannot write %s of the log: %w", e.Stream, err)
+		s.err = fmt.Errorf("cannot write %s of the log: %w", e.stream, err)
 	}
 }
 
