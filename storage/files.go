@@ -14,7 +14,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/internal/tarfs"
-	"github.com/davit-engine/davit/storage/content"
+	"github.com/davit-engine/davit/storage/fault"
 )
 
 // Files implements the service's Files with docker cp's rules: a path that ends
@@ -58,7 +58,7 @@ func (*Files) Extract(ctx context.Context, root, name string, req davit.Containe
 	if errors.As(err, &path) || errors.As(err, &link) || errors.Is(err, syscall.ENOSPC) {
 		return pathError(name, err)
 	}
-	return content.Damaged(ctx, "the archive", name, err)
+	return fault.Damaged(ctx, "the archive", name, err)
 }
 
 // CopyUp implements the service's Files: without the path, or when it is no
@@ -79,7 +79,7 @@ func (*Files) CopyUp(root, name, dst string) error {
 		return err
 	}
 	if err := tarfs.CopyTree(root, name, dst); err != nil {
-		return fmt.Errorf("cannot fill %s from %s: %w", dst, name, content.NoSpace(err, dst))
+		return fmt.Errorf("cannot fill %s from %s: %w", dst, name, fault.NoSpace(err, dst))
 	}
 	return nil
 }
@@ -94,6 +94,6 @@ func pathError(name string, err error) error {
 	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP):
 		return davit.Errorf(davit.InvalidConfiguration, "%s: %w", name, err)
 	default:
-		return content.NoSpace(err, name)
+		return fault.NoSpace(err, name)
 	}
 }

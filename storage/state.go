@@ -7,7 +7,7 @@ import (
 	"fmt"
 
 	"github.com/davit-engine/davit"
-	"github.com/davit-engine/davit/storage/content"
+	"github.com/davit-engine/davit/storage/fault"
 	"github.com/davit-engine/davit/storage/records"
 	bolt "go.etcd.io/bbolt"
 )
@@ -142,7 +142,7 @@ func newUUID() string {
 }
 
 func (s *StateDB) update(do func(*bolt.Tx) error) error {
-	return content.NoSpace(s.db.Update(do), s.dir)
+	return fault.NoSpace(s.db.Update(do), s.dir)
 }
 
 // Close closes the database for all parts of the store.

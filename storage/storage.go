@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit/storage/content"
+	"github.com/davit-engine/davit/storage/fault"
 	"github.com/davit-engine/davit/storage/image"
 	"github.com/davit-engine/davit/storage/overlay"
 	"github.com/davit-engine/davit/storage/volume"
@@ -100,7 +101,7 @@ func openDatabase(path string) (*bolt.DB, error) {
 		return nil, fmt.Errorf("cannot open %s: another daemon has it open (choose another --data-root, or stop that daemon): %w", path, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the state database %s: %w", path, content.NoSpace(err, filepath.Dir(path)))
+		return nil, fmt.Errorf("cannot open the state database %s: %w", path, fault.NoSpace(err, filepath.Dir(path)))
 	}
 	return db, nil
 }

@@ -15,11 +15,10 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/davit-engine/davit"
-	"github.com/davit-engine/davit/internal/tarfs"
+	"github.com/davit-engine/davit/storage/fault"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -65,6 +64,9 @@ func (s *Store) path(dgst digest.Digest) (string, error) {
 	return filepath.Join(s.blobDir(), dgst.Encoded()), nil
 }
 
+// Dir returns the store's directory.
+func (s *Store) Dir() string { return s.dir }
+
 // Has tells whether the blob is there. If it is, it stays for at least an hour,
 // unless [Store.Release] says that its image is complete.
 func (s *Store) Has(dgst digest.Digest) bool {
@@ -98,7 +100,7 @@ func (s *Store) Put(ctx context.Context, desc davit.Descriptor, r io.Reader) err
 		r = io.LimitReader(r, desc.Size+1)
 	}
 	if _, err := io.Copy(in, &contextReader{ctx, r}); err != nil {
-		return fmt.Errorf("cannot store the blob %s: %w", desc.Digest, NoSpace(err, s.dir))
+		return fmt.Errorf("cannot store the blob %s: %w", desc.Digest, fault.NoSpace(err, s.dir))
 	}
 	if desc.Size > 0 && in.Size() != desc.Size {
 		return davit.Errorf(davit.DigestMismatch, "blob %s: its size is not the announced %d bytes", desc.Digest, desc.Size)
@@ -149,14 +151,20 @@ func (s *Store) Release(dgsts ...digest.Digest) {
 	}
 }
 
-// Delete removes blobs, except those that a pull under way may rely on; these
-// go with the next [Store.Sweep].
-func (s *Store) Delete(dgsts ...digest.Digest) error {
+// Delete removes those of dgsts that used does not return, except what a pull
+// under way may rely on; that goes with the next [Store.Sweep]. No protection
+// ends between the call of used and the deletion, so that an image which is
+// recorded before it releases its blobs cannot lose them.
+func (s *Store) Delete(dgsts []digest.Digest, used func() (map[digest.Digest]bool, error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	keep, err := used()
+	if err != nil {
+		return err
+	}
 	var errs []error
 	for _, d := range dgsts {
-		if since, ok := s.held[d]; ok && time.Since(since) < holdTime {
+		if since, ok := s.held[d]; keep[d] || (ok && time.Since(since) < holdTime) {
 			continue
 		}
 		delete(s.held, d)
@@ -201,39 +209,4 @@ func (c *contextReader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	return c.r.Read(p)
-}
-
-// NoSpace gives err the code [davit.NoSpace] if a full file system, or a quota,
-// caused it; any other error it returns as it is.
-func NoSpace(err error, dir string) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return davit.Errorf(davit.NoSpace, "not enough space in %s: %w", dir, err)
-	}
-	return err
-}
-
-// Damaged explains why unpacking or reading an archive failed: what ctx, a full
-// file system under dir, the host's disk, or an earlier layer of the program
-// says stays as it is; anything else is the archive's fault and gets the code
-// [davit.InvalidArchive]. what names the archive.
-func Damaged(ctx context.Context, what, dir string, err error) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("cannot read %s: %w", what, ctx.Err())
-	}
-	err = NoSpace(err, dir)
-	if davit.CodeOf(err) != davit.Failed {
-		return err
-	}
-	for _, host := range []error{syscall.EIO, syscall.EROFS, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EPERM, fs.ErrClosed} {
-		if errors.Is(err, host) {
-			return fmt.Errorf("cannot unpack %s: %w", what, err)
-		}
-	}
-	if errors.Is(err, tarfs.ErrCompression) {
-		return davit.Errorf(davit.InvalidArchive, "cannot read %s: %w", what, err)
-	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return davit.Errorf(davit.InvalidArchive, "%s is cut short or is not an archive: %w", what, err)
-	}
-	return davit.Errorf(davit.InvalidArchive, "%s is damaged or not a tar archive (plain, gzip, zstd or bzip2): %w", what, err)
 }

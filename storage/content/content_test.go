@@ -90,15 +90,25 @@ func TestPut(t *testing.T) {
 
 func TestDeleteSparesWhatAPullReliesOn(t *testing.T) {
 	s := open(t, t.TempDir())
+	inUse := false
+	used := func() (map[digest.Digest]bool, error) {
+		return map[digest.Digest]bool{digest.FromString("x"): inUse}, nil
+	}
 	d := davit.Descriptor{Digest: digest.FromString("x")}
 	if err := s.Put(t.Context(), d, strings.NewReader("x")); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Delete(d.Digest); err != nil || !s.Has(d.Digest) {
+	if err := s.Delete([]digest.Digest{d.Digest}, used); err != nil || !s.Has(d.Digest) {
 		t.Errorf("Delete of what was just put: %v, and it is there: %v", err, s.Has(d.Digest))
 	}
 	s.Release(d.Digest)
-	if err := s.Delete(d.Digest, d.Digest); err != nil || s.Has(d.Digest) {
+	inUse = true
+	if err := s.Delete([]digest.Digest{d.Digest}, used); err != nil || !s.Has(d.Digest) {
+		t.Errorf("Delete of what an image has: %v, and it is there: %v", err, s.Has(d.Digest))
+	}
+	s.Release(d.Digest)
+	inUse = false
+	if err := s.Delete([]digest.Digest{d.Digest, d.Digest}, used); err != nil || s.Has(d.Digest) {
 		t.Errorf("Delete after Release: %v, and it is there: %v", err, s.Has(d.Digest))
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit/internal/atomicfile"
+	"github.com/davit-engine/davit/storage/fault"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -30,7 +31,7 @@ type Ingest struct {
 func (s *Store) Ingest() (*Ingest, error) {
 	f, err := os.CreateTemp(s.ingestDir(), "blob-")
 	if err != nil {
-		return nil, fmt.Errorf("cannot create a blob: %w", NoSpace(err, s.dir))
+		return nil, fmt.Errorf("cannot create a blob: %w", fault.NoSpace(err, s.dir))
 	}
 	return &Ingest{store: s, path: f.Name(), file: f, hash: sha256.New()}, nil
 }
@@ -58,7 +59,7 @@ func (in *Ingest) Pause() error {
 	err := in.file.Close()
 	in.file = nil
 	if err != nil {
-		return fmt.Errorf("cannot write a blob: %w", NoSpace(err, in.store.dir))
+		return fmt.Errorf("cannot write a blob: %w", fault.NoSpace(err, in.store.dir))
 	}
 	return nil
 }
@@ -75,7 +76,7 @@ func (in *Ingest) Reader() (io.ReadCloser, error) {
 // Commit makes the blob durable and visible under its digest.
 func (in *Ingest) Commit() error {
 	if err := in.sync(); err != nil {
-		return fmt.Errorf("cannot store the blob %s: %w", in.Digest(), NoSpace(err, in.store.dir))
+		return fmt.Errorf("cannot store the blob %s: %w", in.Digest(), fault.NoSpace(err, in.store.dir))
 	}
 	dgst := in.Digest()
 	to, err := in.store.path(dgst)
@@ -85,7 +86,7 @@ func (in *Ingest) Commit() error {
 	in.store.mu.Lock()
 	defer in.store.mu.Unlock()
 	if err := atomicfile.Rename(in.path, to); err != nil {
-		return fmt.Errorf("cannot store the blob %s: %w", dgst, NoSpace(err, in.store.dir))
+		return fmt.Errorf("cannot store the blob %s: %w", dgst, fault.NoSpace(err, in.store.dir))
 	}
 	in.store.held[dgst] = time.Now()
 	in.path, in.kept = to, true

@@ -14,6 +14,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/storage/content"
+	"github.com/davit-engine/davit/storage/fault"
 	"github.com/davit-engine/davit/storage/overlay"
 	"github.com/davit-engine/davit/storage/records"
 	"github.com/distribution/reference"
@@ -48,19 +49,11 @@ func Open(db *bolt.DB, blobs *content.Store, layers *overlay.Store) (*Store, err
 	if err := records.Buckets(db, imageBucket, nameBucket); err != nil {
 		return nil, err
 	}
-	keep := map[digest.Digest]bool{}
-	err := db.View(func(tx *bolt.Tx) error {
-		return records.Each(tx, imageBucket, func(_ string, r record) error {
-			for _, b := range r.Blobs {
-				keep[b] = true
-			}
-			return nil
-		})
-	})
+	used, err := s.usedBlobs()
 	if err != nil {
 		return nil, err
 	}
-	return s, blobs.Sweep(keep)
+	return s, blobs.Sweep(used)
 }
 
 // Blobs returns the content store.
@@ -189,13 +182,17 @@ func (s *Store) Tag(ref, name string) error {
 	if err != nil {
 		return err
 	}
-	return s.db.Update(func(tx *bolt.Tx) error {
+	return s.update(func(tx *bolt.Tx) error {
 		id, err := resolve(tx, ref)
 		if err != nil {
 			return err
 		}
 		return records.Put(tx, nameBucket, nameKey(target), id)
 	})
+}
+
+func (s *Store) update(do func(*bolt.Tx) error) error {
+	return fault.NoSpace(s.db.Update(do), s.db.Path())
 }
 
 // parseTag parses a name that an image is to get.
@@ -226,7 +223,7 @@ func (s *Store) commit(in *overlay.Install, drafts []draft) ([]davit.Image, erro
 		return nil, err
 	}
 	var images []davit.Image
-	err := s.db.Update(func(tx *bolt.Tx) error {
+	err := s.update(func(tx *bolt.Tx) error {
 		images = nil
 		for _, d := range drafts {
 			if err := put(tx, in, d); err != nil {
@@ -277,17 +274,20 @@ func put(tx *bolt.Tx, in *overlay.Install, d draft) error {
 
 // dropBlobs deletes those of dgsts that no image refers to.
 func (s *Store) dropBlobs(dgsts []digest.Digest) error {
-	free := slices.Clone(dgsts)
+	return s.blobs.Delete(dgsts, s.usedBlobs)
+}
+
+func (s *Store) usedBlobs() (map[digest.Digest]bool, error) {
+	used := map[digest.Digest]bool{}
 	err := s.db.View(func(tx *bolt.Tx) error {
 		return records.Each(tx, imageBucket, func(_ string, r record) error {
-			free = slices.DeleteFunc(free, func(d digest.Digest) bool { return slices.Contains(r.Blobs, d) })
+			for _, b := range r.Blobs {
+				used[b] = true
+			}
 			return nil
 		})
 	})
-	if err != nil {
-		return err
-	}
-	return s.blobs.Delete(free...)
+	return used, err
 }
 
 // abandon ends an installation that failed: what it put in place goes.

@@ -16,7 +16,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/internal/tarfs"
-	"github.com/davit-engine/davit/storage/content"
+	"github.com/davit-engine/davit/storage/fault"
 	"github.com/davit-engine/davit/storage/overlay"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -107,7 +107,7 @@ func (s *Store) importLayer(ctx context.Context, in *overlay.Install, req davit.
 	counted := &meter{ctx: ctx, r: req.Source, progress: davit.Progress{Phase: "Importing", Item: req.Reference}}
 	plain, kind, err := split(counted, blob)
 	if err != nil {
-		return overlay.Layer{}, none, content.Damaged(ctx, "the archive", "the content store", err)
+		return overlay.Layer{}, none, fault.Damaged(ctx, "the archive", s.blobs.Dir(), err)
 	}
 	defer func() { _ = plain.Close() }() // frees a decoder
 	layer, err := in.Unpack(ctx, nil, "", plain)
@@ -133,9 +133,9 @@ func split(r io.Reader, keep io.Writer) (plain io.ReadCloser, kind tarfs.Compres
 		return nil, "", err
 	}
 	if tarfs.Detect(head) != tarfs.Bzip2 {
-		return tarfs.Decompress(io.TeeReader(br, keep))
+		return decompress(io.TeeReader(br, keep))
 	}
-	plain, _, err = tarfs.Decompress(br)
+	plain, _, err = decompress(br)
 	if err != nil {
 		return nil, "", err
 	}

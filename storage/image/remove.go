@@ -32,7 +32,7 @@ type removal struct {
 func (s *Store) Remove(ref string, force bool, inUse func(digest.Digest) string) ([]davit.ImageDeletion, error) {
 	var r removal
 	var dead, blobs []digest.Digest
-	err := s.db.Update(func(tx *bolt.Tx) error {
+	err := s.update(func(tx *bolt.Tx) error {
 		r = removal{tx: tx, ref: ref, force: force, inUse: inUse}
 		dead, blobs = nil, nil
 		last, err := r.untag()

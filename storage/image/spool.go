@@ -17,6 +17,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/internal/tarfs"
 	"github.com/davit-engine/davit/storage/content"
+	"github.com/davit-engine/davit/storage/fault"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -49,14 +50,14 @@ func (s *Store) spool(ctx context.Context, r io.Reader) (_ *spooled, err error) 
 	defer func() {
 		if err != nil {
 			sp.discard()
-			err = content.Damaged(ctx, "the archive", "the content store", err)
+			err = fault.Damaged(ctx, "the archive", s.blobs.Dir(), err)
 		}
 	}()
 	br := bufio.NewReader(&meter{ctx: ctx, r: r, progress: davit.Progress{Phase: "Reading archive"}})
 	if _, err := br.Peek(1); errors.Is(err, io.EOF) {
 		return nil, davit.Errorf(davit.InvalidArchive, "the archive is empty")
 	}
-	plain, _, err := tarfs.Decompress(br)
+	plain, _, err := decompress(br)
 	if err != nil {
 		return nil, err
 	}

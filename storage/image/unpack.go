@@ -11,6 +11,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/internal/tarfs"
+	"github.com/davit-engine/davit/storage/fault"
 	"github.com/davit-engine/davit/storage/overlay"
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -158,12 +159,22 @@ func (s *Store) unpackLayer(ctx context.Context, in *overlay.Install, below []di
 	counted := &meter{ctx: ctx, r: f, progress: davit.Progress{
 		Phase: "Extracting", Item: davit.ShortID(blob.Digest.String()), Total: uint64(max(blob.Size, 0)),
 	}}
-	plain, _, err := tarfs.Decompress(counted)
+	plain, _, err := decompress(counted)
 	if err != nil {
-		return overlay.Layer{}, davit.Errorf(davit.InvalidArchive, "the layer %s is damaged: %w", blob.Digest, err)
+		return overlay.Layer{}, fault.Damaged(ctx, "the layer "+blob.Digest.String(), s.blobs.Dir(), err)
 	}
 	defer func() { _ = plain.Close() }() // frees a decoder
 	return in.Unpack(ctx, below, diff, plain)
+}
+
+// decompress is [tarfs.Decompress]; it says what is wrong with a compression
+// that is not supported.
+func decompress(r io.Reader) (io.ReadCloser, tarfs.Compression, error) {
+	plain, kind, err := tarfs.Decompress(r)
+	if errors.Is(err, tarfs.ErrCompression) {
+		err = davit.Errorf(davit.InvalidArchive, "cannot read the archive: %w", err)
+	}
+	return plain, kind, err
 }
 
 // reportEvery is how many bytes pass between two reports of progress.

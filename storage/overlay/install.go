@@ -14,7 +14,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/internal/atomicfile"
-	"github.com/davit-engine/davit/storage/content"
+	"github.com/davit-engine/davit/storage/fault"
 	"github.com/davit-engine/davit/storage/records"
 	"github.com/opencontainers/go-digest"
 	bolt "go.etcd.io/bbolt"
@@ -84,7 +84,7 @@ func (in *Install) Unpack(ctx context.Context, below []digest.Digest, diff diges
 	s := in.store
 	tmp, err := os.MkdirTemp(s.tmpDir(), "layer-")
 	if err != nil {
-		return Layer{}, fmt.Errorf("cannot make a layer: %w", content.NoSpace(err, s.dir))
+		return Layer{}, fmt.Errorf("cannot make a layer: %w", fault.NoSpace(err, s.dir))
 	}
 	defer func() {
 		if rm := os.RemoveAll(tmp); rm != nil {
@@ -96,7 +96,7 @@ func (in *Install) Unpack(ctx context.Context, below []digest.Digest, diff diges
 	// would make images whose users cannot enter.
 	u := &unpacker{root: filepath.Join(tmp, "layer", "diff"), parents: in.dirs(below)}
 	if err := os.MkdirAll(u.root, 0o755); err != nil {
-		return Layer{}, fmt.Errorf("cannot make a layer: %w", content.NoSpace(err, s.dir))
+		return Layer{}, fmt.Errorf("cannot make a layer: %w", fault.NoSpace(err, s.dir))
 	}
 	what := "the archive"
 	if diff != "" {
@@ -104,7 +104,7 @@ func (in *Install) Unpack(ctx context.Context, below []digest.Digest, diff diges
 	}
 	got, size, err := u.unpack(ctx, r)
 	if err != nil {
-		return Layer{}, content.Damaged(ctx, what, s.dir, err)
+		return Layer{}, fault.Damaged(ctx, what, s.dir, err)
 	}
 	if diff != "" && got != diff {
 		return Layer{}, davit.Errorf(davit.DigestMismatch, "layer %s: its content has the digest %s", diff, got)
@@ -169,7 +169,7 @@ func (s *Store) link(chain digest.Digest) (string, error) {
 			return short, nil
 		}
 		if !errors.Is(err, fs.ErrExist) {
-			return "", fmt.Errorf("cannot link a layer: %w", content.NoSpace(err, s.dir))
+			return "", fmt.Errorf("cannot link a layer: %w", fault.NoSpace(err, s.dir))
 		}
 		if old, err := os.Readlink(filepath.Join(s.linkDir(), short)); err == nil && old == target {
 			return short, nil
@@ -199,7 +199,7 @@ func (in *Install) Sync() error {
 		return nil
 	}
 	if err := atomicfile.SyncTree(in.store.dir); err != nil {
-		return content.NoSpace(err, in.store.dir)
+		return fault.NoSpace(err, in.store.dir)
 	}
 	in.fresh = false
 	return nil

@@ -12,7 +12,7 @@ import (
 	"syscall"
 
 	"github.com/davit-engine/davit"
-	"github.com/davit-engine/davit/storage/content"
+	"github.com/davit-engine/davit/storage/fault"
 	"github.com/davit-engine/davit/storage/records"
 	"github.com/opencontainers/go-digest"
 	bolt "go.etcd.io/bbolt"
@@ -33,10 +33,10 @@ func (s *Store) Create(containerID string, image davit.Image) error {
 		return err
 	}
 	if err := s.makeContainerDir(dir); err != nil {
-		return fmt.Errorf("cannot create the root file system of %s: %w", davit.ShortID(containerID), content.NoSpace(err, s.dir))
+		return fmt.Errorf("cannot create the root file system of %s: %w", davit.ShortID(containerID), fault.NoSpace(err, s.dir))
 	}
 	chains := ChainIDs(image.Layers)
-	err = s.db.Update(func(tx *bolt.Tx) error {
+	err = s.update(func(tx *bolt.Tx) error {
 		for _, c := range chains {
 			var l Layer
 			found, err := records.Get(tx, layerBucket, c.String(), &l)
@@ -53,6 +53,10 @@ func (s *Store) Create(containerID string, image davit.Image) error {
 		return errors.Join(err, s.discard(dir))
 	}
 	return nil
+}
+
+func (s *Store) update(do func(*bolt.Tx) error) error {
+	return fault.NoSpace(s.db.Update(do), s.dir)
 }
 
 func (s *Store) makeContainerDir(dir string) error {
@@ -80,7 +84,7 @@ func (s *Store) Remove(containerID string) error {
 		return err
 	}
 	var dead []digest.Digest
-	err = s.db.Update(func(tx *bolt.Tx) error {
+	err = s.update(func(tx *bolt.Tx) error {
 		var chains []digest.Digest
 		if _, err := records.Get(tx, rootfsBucket, containerID, &chains); err != nil {
 			return err

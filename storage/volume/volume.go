@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit"
-	"github.com/davit-engine/davit/storage/content"
+	"github.com/davit-engine/davit/storage/fault"
 	"github.com/davit-engine/davit/storage/records"
 	bolt "go.etcd.io/bbolt"
 )
@@ -116,10 +116,10 @@ func (s *Store) Create(v davit.Volume) (davit.Volume, error) {
 	// A directory without a record is of a volume whose creation was never
 	// acknowledged, or was put here by hand: its data stays.
 	if err := os.MkdirAll(filepath.Dir(v.Mountpoint), 0o711); err != nil {
-		return davit.Volume{}, fmt.Errorf("cannot create the volume %s: %w", v.Name, content.NoSpace(err, s.dir))
+		return davit.Volume{}, fmt.Errorf("cannot create the volume %s: %w", v.Name, fault.NoSpace(err, s.dir))
 	}
 	if err := os.Mkdir(v.Mountpoint, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return davit.Volume{}, fmt.Errorf("cannot create the volume %s: %w", v.Name, content.NoSpace(err, s.dir))
+		return davit.Volume{}, fmt.Errorf("cannot create the volume %s: %w", v.Name, fault.NoSpace(err, s.dir))
 	} else if err == nil {
 		err = os.Chmod(v.Mountpoint, 0o755) // whatever the umask
 		if err != nil {
@@ -127,7 +127,7 @@ func (s *Store) Create(v davit.Volume) (davit.Volume, error) {
 		}
 	}
 	err = s.db.Update(func(tx *bolt.Tx) error { return records.Put(tx, bucket, v.Name, v) })
-	return v, content.NoSpace(err, s.dir)
+	return v, fault.NoSpace(err, s.dir)
 }
 
 // Get returns a volume; [davit.NoSuchVolume] when there is none.
