@@ -46,3 +46,18 @@ func TestVolumesConform(t *testing.T) {
 func TestBlobsConform(t *testing.T) {
 	drivertest.TestBlobs(t, func(t *testing.T) davit.Blobs { return openUntilEnd(t).Images().Blobs() })
 }
+
+func TestImagesConform(t *testing.T) {
+	drivertest.TestImages(t, func(t *testing.T) service.ImageStore { return openUntilEnd(t).Images() })
+}
+
+func TestRootfsConforms(t *testing.T) {
+	drivertest.TestRootfs(t, func(t *testing.T) (service.RootfsStore, service.ImageStore) {
+		s := openUntilEnd(t)
+		return s.Rootfs(), s.Images()
+	})
+}
+
+func TestFilesConform(t *testing.T) {
+	drivertest.TestFiles(t, func(*testing.T) service.Files { return &storage.Files{} })
+}

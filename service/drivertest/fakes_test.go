@@ -28,3 +28,18 @@ func TestFakeVolumes(t *testing.T) {
 func TestFakeBlobs(t *testing.T) {
 	drivertest.TestBlobs(t, func(*testing.T) davit.Blobs { return drivertest.NewBlobs() })
 }
+
+func TestFakeImages(t *testing.T) {
+	drivertest.TestImages(t, func(*testing.T) service.ImageStore { return drivertest.NewImages() })
+}
+
+func TestFakeRootfs(t *testing.T) {
+	drivertest.TestRootfs(t, func(t *testing.T) (service.RootfsStore, service.ImageStore) {
+		images := drivertest.NewImages()
+		return drivertest.NewRootfs(t.TempDir(), images), images
+	})
+}
+
+func TestFakeFiles(t *testing.T) {
+	drivertest.TestFiles(t, func(*testing.T) service.Files { return &drivertest.Files{} })
+}
