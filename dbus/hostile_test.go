@@ -155,6 +155,28 @@ func TestUnnamedDescriptors(t *testing.T) {
 	}
 }
 
+// TestLongCalls sends arguments that take much memory when they are decoded.
+func TestLongCalls(t *testing.T) {
+	needRoot(t)
+	f := newFixture(t)
+	conn := f.client(t)
+	long := make([]byte, 3<<20+1)
+	for range 10 {
+		for _, path := range []godbus.ObjectPath{root, "/"} {
+			err := conn.Object(davit.BusName, path).Call("org.freedesktop.DBus.Introspectable.Introspect", 0, long).Err
+			if errorNameOf(err) != "org.freedesktop.DBus.Error.LimitsExceeded" {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := conn.Object(davit.BusName, root).Call(manager+".ListJobs", 0, long[:1<<20]).Err; errorNameOf(err) != "org.freedesktop.DBus.Error.InvalidArgs" {
+		t.Error(err)
+	}
+	if err := f.call(conn, "ListJobs").Err; err != nil {
+		t.Error(err)
+	}
+}
+
 // rawClient speaks to the bus without a library.
 type rawClient struct {
 	conn   *net.UnixConn

@@ -133,7 +133,7 @@ func (s *Server) connect(ctx context.Context) (*session, error) {
 	life, end := context.WithCancel(bare{context.WithoutCancel(ctx)})
 	sess := &session{Server: s, catalog: cat, ctx: life, stopping: ctx, drained: make(chan struct{})}
 	sess.peers.known = map[string]*peer{}
-	sess.wire = &wire{conn: sock, log: s.log, calls: sess.accept}
+	sess.wire = &wire{conn: sock, log: s.log, calls: sess.accept, later: sess.refusals.Go}
 	sess.conn, err = godbus.NewConn(sess.wire, godbus.WithContext(life), godbus.WithSignalHandler(sess),
 		godbus.WithSerialGenerator(sess.wire), godbus.WithAuth(godbus.AuthExternal(strconv.Itoa(os.Geteuid()))))
 	if err != nil {

@@ -3,6 +3,8 @@
 package dbus
 
 import (
+	"bytes"
+	"encoding/binary"
 	"maps"
 	"slices"
 	"strings"
@@ -119,6 +121,28 @@ func FuzzUnescape(f *testing.F) {
 	f.Fuzz(func(t *testing.T, element string) {
 		if s, ok := unescape(element); ok && escape(s) != element {
 			t.Errorf("%q has another spelling: %q", element, escape(s))
+		}
+	})
+}
+
+func FuzzSenderOf(f *testing.F) {
+	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
+		m := &godbus.Message{Type: godbus.TypeMethodCall, Body: []any{"x"}, Headers: map[godbus.HeaderField]godbus.Variant{
+			godbus.FieldPath: godbus.MakeVariant(rootPath), godbus.FieldMember: godbus.MakeVariant("M"), godbus.FieldSender: godbus.MakeVariant(":1.42"),
+			godbus.FieldSignature: godbus.MakeVariant(godbus.SignatureOf("x")), godbus.FieldUnixFDs: godbus.MakeVariant(uint32(0)),
+		}}
+		var buf bytes.Buffer
+		if err := m.EncodeTo(&buf, order); err != nil {
+			f.Fatal(err)
+		}
+		if sender, ok := senderOf(buf.Bytes()); !ok || sender != ":1.42" {
+			f.Fatalf("%q, %v", sender, ok)
+		}
+		f.Add(buf.Bytes())
+	}
+	f.Fuzz(func(_ *testing.T, header []byte) {
+		if len(header) >= headSize {
+			senderOf(header)
 		}
 	})
 }

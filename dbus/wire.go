@@ -30,6 +30,11 @@ const (
 	// messageLimit is the D-Bus specification's limit of a message, in bytes.
 	messageLimit = 1 << 27
 
+	// bodyLimit is more than the longest argument list and environment of a
+	// process together. Decoded, a message takes up to twenty times its size,
+	// and every user of the bus may send one.
+	bodyLimit = 3 << 20
+
 	// rightsSpace holds the control message of SCM_MAX_FD (253) descriptors.
 	rightsSpace = 4096
 )
@@ -43,6 +48,7 @@ type wire struct {
 	conn  *net.UnixConn
 	log   *slog.Logger
 	calls func(*godbus.Message) // must not block
+	later func(func())          // runs a function that may block
 
 	framed bool   // the handshake is over
 	rest   []byte // of the message that godbus reads
@@ -116,6 +122,9 @@ func (w *wire) Read(p []byte) (int, error) {
 		if err != nil {
 			return 0, err
 		}
+		if raw == nil {
+			continue // it was refused
+		}
 		// godbus closes the connection when it cannot decode a message, so it
 		// gets none that has not been decoded before.
 		msg, err := godbus.DecodeMessage(bytes.NewReader(raw))
@@ -133,24 +142,114 @@ func (w *wire) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// next reads one message.
+// next reads one message. It returns nil for one that is too long: a call is
+// refused, and nothing else of that length is meant for this service.
 func (w *wire) next() ([]byte, error) {
-	head := make([]byte, 16)
+	head := make([]byte, headSize)
 	if err := w.fill(head); err != nil {
 		return nil, err
 	}
-	var order binary.ByteOrder = binary.LittleEndian
-	if head[0] == 'B' {
-		order = binary.BigEndian
+	order := byteOrder(head)
+	body, fields := uint64(order.Uint32(head[4:])), (uint64(order.Uint32(head[12:]))+7)/8*8
+	if headSize+fields+body > messageLimit {
+		return nil, fmt.Errorf("cannot read bus message: %d bytes are more than the protocol allows", headSize+fields+body)
 	}
-	body, fields := uint64(order.Uint32(head[4:])), uint64(order.Uint32(head[12:]))
-	total := 16 + (fields+7)/8*8 + body
-	if total > messageLimit {
-		return nil, fmt.Errorf("cannot read bus message: %d bytes are more than the protocol allows", total)
-	}
-	raw := make([]byte, total)
+	raw := make([]byte, headSize+fields, headSize+fields+body)
 	copy(raw, head)
-	return raw, w.fill(raw[16:])
+	if err := w.fill(raw[headSize:]); err != nil {
+		return nil, err
+	}
+	if body > bodyLimit {
+		if godbus.Type(head[1]) == godbus.TypeMethodCall {
+			w.later(func() { w.refuse(raw, body) })
+		}
+		return nil, w.skip(body)
+	}
+	raw = raw[:headSize+fields+body]
+	return raw, w.fill(raw[headSize+fields:])
+}
+
+// headSize is the length of a message's fixed header.
+const headSize = 16
+
+func byteOrder(head []byte) binary.ByteOrder {
+	if head[0] == 'B' {
+		return binary.BigEndian
+	}
+	return binary.LittleEndian
+}
+
+func (w *wire) skip(n uint64) error {
+	buf := make([]byte, 64<<10)
+	for n > 0 {
+		part := buf[:min(n, uint64(len(buf)))]
+		if err := w.fill(part); err != nil {
+			return err
+		}
+		n -= uint64(len(part))
+	}
+	return nil
+}
+
+// refuse answers a call of which only the header was read.
+func (w *wire) refuse(header []byte, size uint64) {
+	sender, ok := senderOf(header)
+	if !ok || godbus.Flags(header[2])&godbus.FlagNoReplyExpected != 0 {
+		return
+	}
+	message := fmt.Sprintf("the call's arguments are %d bytes long, more than %d", size, bodyLimit)
+	err := w.sendMessage(&godbus.Message{Type: godbus.TypeError, Body: []any{message}, Headers: map[godbus.HeaderField]godbus.Variant{
+		godbus.FieldDestination: godbus.MakeVariant(sender),
+		godbus.FieldReplySerial: godbus.MakeVariant(byteOrder(header).Uint32(header[8:])),
+		godbus.FieldErrorName:   godbus.MakeVariant(limitsExceeded),
+		godbus.FieldSignature:   godbus.MakeVariant(godbus.SignatureOf(message)),
+	}})
+	if err != nil {
+		w.log.Warn("bus reply not sent", slog.String("error", err.Error()))
+	}
+}
+
+// senderOf finds the sender among the fields of a header, which are an array
+// of structures of a code and a variant (D-Bus specification, "Message
+// Format"). godbus decodes no header without its body.
+func senderOf(header []byte) (string, bool) {
+	order := byteOrder(header)
+	pos := headSize
+	for pos = (pos + 7) &^ 7; pos+4 <= len(header); pos = (pos + 7) &^ 7 {
+		code, kind := godbus.HeaderField(header[pos]), header[pos+2]
+		if header[pos+1] != 1 {
+			return "", false // no field has a type of more than one letter
+		}
+		pos += 4
+		length, tail := 0, 0
+		switch kind {
+		case 'g':
+			if pos >= len(header) {
+				return "", false
+			}
+			length, tail = int(header[pos]), 1
+			pos++
+		case 's', 'o', 'u':
+			pos = (pos + 3) &^ 3
+			if pos+4 > len(header) {
+				return "", false
+			}
+			if kind != 'u' {
+				length, tail = int(order.Uint32(header[pos:])), 1
+			}
+			pos += 4
+		default:
+			return "", false
+		}
+		if length > len(header)-pos-tail {
+			return "", false
+		}
+		if code == godbus.FieldSender && kind == 's' {
+			return string(header[pos : pos+length]), true
+		}
+		pos += length + tail
+	}
+	return "", false
 }
 
 // fill reads len(b) bytes. No method of this service takes descriptors, so
