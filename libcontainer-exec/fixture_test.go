@@ -28,14 +28,28 @@ var binaries struct {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if binaries.holder != "" {
+	for _, dir := range cgroup.Dirs(directCgroup) {
+		_ = os.Remove(dir) // refused while another engine has containers
+	}
+	if binaries.holder != "" && os.Getenv(envBinaries) == "" {
 		_ = os.RemoveAll(filepath.Dir(binaries.holder))
 	}
 	os.Exit(code)
 }
 
+// The tests can be taken to a booted system: with envBinaries naming the
+// directory of built programs and envLauncher the launcher to test.
+const (
+	envBinaries = "DAVIT_TEST_BINARIES"
+	envLauncher = "DAVIT_TEST_LAUNCHER"
+)
+
 // build makes the two programs as the Makefile does.
 func build() error {
+	if dir := os.Getenv(envBinaries); dir != "" {
+		binaries.holder, binaries.monitor = filepath.Join(dir, "davit-holder"), filepath.Join(dir, "davit-monitor")
+		return nil
+	}
 	dir, err := os.MkdirTemp("", "davit-exec-test")
 	if err != nil {
 		return err
@@ -94,13 +108,23 @@ func (h *host) newRuntime() *Runtime {
 	h.t.Helper()
 	rt, err := New(Options{
 		ExecRoot: filepath.Join(h.root, "run"), HolderPath: binaries.holder, MonitorPath: binaries.monitor,
-		Launcher: LauncherDirect, Log: slog.New(slog.NewTextHandler(h.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Launcher: launcherName(), Log: slog.New(slog.NewTextHandler(h.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { _ = rt.Close() })
 	return rt
+}
+
+// in returns the same host for a subtest.
+func (h *host) in(t testing.TB) *host { return &host{t: t, root: h.root, rt: h.rt} }
+
+func launcherName() string {
+	if name := os.Getenv(envLauncher); name != "" {
+		return name
+	}
+	return LauncherDirect
 }
 
 // makeImage makes a layer with busybox.

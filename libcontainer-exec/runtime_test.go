@@ -30,6 +30,7 @@ func TestRunExitCodes(t *testing.T) {
 		{"echo out; echo err >&2; exit 7", 7, "out\n", "err\n"},
 	} {
 		t.Run(tc.script, func(t *testing.T) {
+			h := h.in(t)
 			r := h.run(h.launch(tc.script))
 			if r.exit.Code != tc.code || r.out != tc.out || r.err != tc.err {
 				t.Errorf("got code %d, stdout %q, stderr %q", r.exit.Code, r.out, r.err)
@@ -37,6 +38,7 @@ func TestRunExitCodes(t *testing.T) {
 		})
 	}
 	t.Run("signal", func(t *testing.T) {
+		h := h.in(t)
 		p := h.start(h.launch("sleep 60"))
 		h.must(p.Signal(t.Context(), 9, false))
 		if r := h.await(p); r.exit.Code != 137 {
@@ -44,6 +46,7 @@ func TestRunExitCodes(t *testing.T) {
 		}
 	})
 	t.Run("not a program", func(t *testing.T) {
+		h := h.in(t)
 		r := h.run(h.launch("", command("/bin/garbage")))
 		if r.exit.Code != 255 || !strings.Contains(r.err, "exec format error") {
 			t.Errorf("got code %d, stderr %q", r.exit.Code, r.err)
@@ -84,6 +87,7 @@ func TestCreateFails(t *testing.T) {
 		{"missing layer", func(l *davit.Launch) { l.Rootfs.Lower = []string{"/nosuch-layer"} }, davit.Failed, "/nosuch-layer", false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			h := h.in(t)
 			l := h.launch("true", tc.change)
 			p, err := h.rt.Create(t.Context(), l)
 			if err == nil {
@@ -155,6 +159,10 @@ func TestContainerSees(t *testing.T) {
 		{"devices", "ls /dev | tr '\\n' ' '; dd if=/dev/zero of=/dev/null bs=1 count=1 2>/dev/null && echo ok", nil, "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero ok\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			h := h.in(t)
+			if strings.Contains(tc.want, "Seccomp:\t0") && confined(t) {
+				t.Skip("RequireUnconfined: the test itself is under a seccomp filter, which is inherited")
+			}
 			change := tc.change
 			if change == nil {
 				change = func(*davit.Launch) {}
@@ -168,6 +176,15 @@ func TestContainerSees(t *testing.T) {
 			}
 		})
 	}
+}
+
+// confined tells whether a seccomp filter, such as systemd-nspawn's, is on the test.
+func confined(t *testing.T) bool {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Contains(status, []byte("\nSeccomp:\t2"))
 }
 
 func hardNofile(t *testing.T) string {
@@ -232,11 +249,13 @@ func TestStdin(t *testing.T) {
 		return func(l *davit.Launch) { l.Container.Config.OpenStdin, l.Container.Config.StdinOnce = open, once }
 	}
 	t.Run("not open", func(t *testing.T) {
+		h := h.in(t)
 		if r := h.run(h.launch("cat; echo end")); r.out != "end\n" {
 			t.Errorf("got %q", r.out)
 		}
 	})
 	t.Run("once", func(t *testing.T) {
+		h := h.in(t)
 		p, err := h.rt.Create(t.Context(), h.launch("cat; echo end", stdin(true, true)))
 		h.must(err)
 		var out buffer
@@ -250,6 +269,7 @@ func TestStdin(t *testing.T) {
 		}
 	})
 	t.Run("kept open", func(t *testing.T) {
+		h := h.in(t)
 		p := h.start(h.launch("read a; echo $a; read b; echo $b", stdin(true, false)))
 		var first, second buffer
 		a := h.attach(p, davit.Streams{Stdin: strings.NewReader("one\n"), Stdout: &first})
@@ -263,6 +283,7 @@ func TestStdin(t *testing.T) {
 		}
 	})
 	t.Run("detach", func(t *testing.T) {
+		h := h.in(t)
 		p := h.start(h.launch("cat; echo end", stdin(true, true)))
 		in, theirs, err := os.Pipe()
 		h.must(err)
@@ -364,6 +385,7 @@ func TestExec(t *testing.T) {
 		{name: "many arguments", exec: davit.Exec{Cmd: []string{"sh", "-c", "echo ${#1}", "sh", strings.Repeat("x", 100_000)}}, out: "100000\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			h := h.in(t)
 			x := tc.exec
 			x.AttachStdout, x.AttachStderr = true, !x.Tty
 			e, err := p.Exec(t.Context(), x)
@@ -399,6 +421,7 @@ func TestExec(t *testing.T) {
 		}
 	})
 	t.Run("ends with the container", func(t *testing.T) {
+		h := h.in(t)
 		e, err := p.Exec(t.Context(), davit.Exec{Cmd: []string{"sleep", "60"}})
 		h.must(err)
 		h.must(p.Signal(t.Context(), 9, true))
@@ -423,6 +446,7 @@ func TestRestart(t *testing.T) {
 		})
 	}
 	t.Run("on-failure", func(t *testing.T) {
+		h := h.in(t)
 		begin := time.Now()
 		r := h.run(h.launch("echo run >> /tmp/runs; readlink /proc/self/ns/net; wc -l < /tmp/runs; exit 5", policy("on-failure", 2)))
 		var got []davit.Status
@@ -442,11 +466,13 @@ func TestRestart(t *testing.T) {
 		}
 	})
 	t.Run("on-failure without a failure", func(t *testing.T) {
+		h := h.in(t)
 		if r := h.run(h.launch("exit 0", policy("on-failure", 0))); len(r.updates) != 3 {
 			t.Errorf("updates: %+v", r.updates)
 		}
 	})
 	t.Run("always, until stopped", func(t *testing.T) {
+		h := h.in(t)
 		l := h.launch("readlink /proc/self/ns/net; echo done", policy("always", 0))
 		p := h.start(l)
 		var u davit.Update
@@ -471,6 +497,7 @@ func TestRestart(t *testing.T) {
 		}
 	})
 	t.Run("the program vanishes", func(t *testing.T) {
+		h := h.in(t)
 		r := h.run(h.launch("rm /bin/sh; exit 1", policy("always", 0)))
 		last := r.updates[len(r.updates)-1]
 		if last.Status != davit.StatusExited || !strings.Contains(last.Exit.Error, "no such file") {
@@ -486,18 +513,21 @@ func TestLimits(t *testing.T) {
 		c.Memory, c.PidsLimit, c.NanoCPUs, c.CPUShares, c.CpusetCpus = 32<<20, 20, 1.5e9, 512, "0"
 	})
 	t.Run("set", func(t *testing.T) {
+		h := h.in(t)
 		r := h.run(h.launch("cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes pids/pids.max cpu/cpu.cfs_quota_us cpu/cpu.shares cpuset/cpuset.cpus", limits))
 		if want := "33554432\n20\n150000\n512\n0\n"; r.out != want {
 			t.Errorf("stderr %q, %s", r.err, cmp.Diff(want, r.out))
 		}
 	})
 	t.Run("out of memory", func(t *testing.T) {
+		h := h.in(t)
 		r := h.run(h.launch("head -c 100m /dev/zero | tail > /dev/null; exit 9", limits, command("/bin/busybox", "sh", "-c", "x=$(busybox head -c 200m /dev/zero | busybox tr '\\0' 'x'); echo ${#x}")))
 		if !r.exit.OOMKilled || r.exit.Code == 0 {
 			t.Errorf("exit %+v, stdout %q, stderr %q", r.exit, r.out, r.err)
 		}
 	})
 	t.Run("not out of memory", func(t *testing.T) {
+		h := h.in(t)
 		if r := h.run(h.launch("exit 137", limits)); r.exit.OOMKilled {
 			t.Errorf("exit %+v", r.exit)
 		}
@@ -597,6 +627,7 @@ func TestHolderKilled(t *testing.T) {
 	h := newHost(t)
 	for _, adopted := range []bool{false, true} {
 		t.Run("adopted="+strconv.FormatBool(adopted), func(t *testing.T) {
+			h := h.in(t)
 			l := h.launch("sleep 60")
 			p := h.start(l)
 			u := h.next(p, davit.StatusRunning)
@@ -641,6 +672,7 @@ func TestStopSignal(t *testing.T) {
 		{"does not", "trap '' USR1; echo ready; while :; do sleep 0.05; done", 137},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			h := h.in(t)
 			l := h.launch(tc.script, host1(func(c *davit.HostConfig) { c.RestartPolicy.Name = "always" }), func(l *davit.Launch) {
 				l.Container.Config.StopSignal, l.Container.Config.StopTimeout = "SIGUSR1", &one
 			})

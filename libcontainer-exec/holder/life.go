@@ -309,9 +309,10 @@ func (h *holder) drop() {
 	for _, name := range []string{protocol.SocketFile, protocol.StateFile, protocol.SpecFile} {
 		_ = os.Remove(filepath.Join(h.dir, name))
 	}
-	if info, err := os.Stat(filepath.Join(h.dir, protocol.LogFile)); err == nil && info.Size() == 0 {
-		_ = os.RemoveAll(h.dir)
+	if info, err := os.Stat(filepath.Join(h.dir, protocol.LogFile)); err == nil && info.Size() > 0 {
+		return
 	}
+	_ = os.RemoveAll(h.dir)
 }
 
 func itoa(n int) string {

@@ -28,6 +28,9 @@ func unifiedCgroups() bool { return cgroups.IsCgroup2UnifiedMode() }
 func libcontainerConfig(oci *specs.Spec, id, cgroup string) (*configs.Config, error) {
 	readonly := !unifiedCgroups() && !hierarchiesWritable()
 	if readonly {
+		if err := checkLimits(oci.Linux.Resources); err != nil {
+			return nil, err
+		}
 		oci.Linux.CgroupsPath = ""
 	}
 	config, err := specconv.CreateLibcontainerConfig(&specconv.CreateOpts{
@@ -40,9 +43,24 @@ func libcontainerConfig(oci *specs.Spec, id, cgroup string) (*configs.Config, er
 		// A name makes the path relative to the own cgroup: the unit's, which
 		// is ours where systemd delegates at all.
 		config.Cgroups.Path, config.Cgroups.Parent, config.Cgroups.Name = "", "", filepath.Base(cgroup)
-		config.Cgroups.SkipDevices = true
 	}
 	return config, nil
+}
+
+// checkLimits refuses a limit whose v1 hierarchy is read-only or not there.
+func checkLimits(r *specs.LinuxResources) error {
+	needed := map[string]bool{
+		"memory": r.Memory != nil,
+		"cpu":    r.CPU != nil && (r.CPU.Shares != nil || r.CPU.Quota != nil || r.CPU.Period != nil),
+		"cpuset": r.CPU != nil && r.CPU.Cpus != "",
+		"pids":   r.Pids != nil,
+	}
+	for controller, limited := range needed {
+		if limited && unix.Access(filepath.Join(cgroupRoot, controller), unix.W_OK) != nil {
+			return fail(protocol.KindUnsupported, fmt.Errorf("cannot set a %s limit: the host's cgroup hierarchy %s is read-only", controller, filepath.Join(cgroupRoot, controller)))
+		}
+	}
+	return nil
 }
 
 // hierarchiesWritable tells whether each mounted v1 hierarchy takes new cgroups.

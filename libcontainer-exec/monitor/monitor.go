@@ -99,7 +99,7 @@ func create(req Request) (protocol.Report, error) {
 	}
 	process.Init = true
 	if err := startCached(container, process, req.Filters); err != nil {
-		return protocol.Report{}, errors.Join(fail(startKind(oci.Root.Path, oci.Process), startError(err)), container.Destroy())
+		return protocol.Report{}, errors.Join(fail(startKind(oci.Root.Path, oci.Process), err), container.Destroy())
 	}
 	pid, err := process.Pid()
 	if err != nil {
@@ -143,7 +143,7 @@ func execute(req Request) (protocol.Report, error) {
 		os.Args[0] = filtercache.Reader(req.Filters)
 	}
 	if err := container.Start(process); err != nil {
-		return protocol.Report{}, fail(startKind(root, oci), startError(err))
+		return protocol.Report{}, fail(startKind(root, oci), err)
 	}
 	pid, err := process.Pid()
 	if err != nil {
@@ -169,12 +169,6 @@ func startCached(c *libcontainer.Container, p *libcontainer.Process, dir string)
 		fmt.Fprintln(os.Stderr, "davit-monitor:", err)
 	}
 	return err
-}
-
-// startError names what failed as runc's command does: the docker CLI's exit
-// codes 126 and 127 are made of the words that follow.
-func startError(err error) error {
-	return fmt.Errorf("unable to start container process: %w", err)
 }
 
 // stdio opens the descriptors that the holder passed for the process.
