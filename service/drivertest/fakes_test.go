@@ -3,6 +3,8 @@
 package drivertest_test
 
 import (
+	"net/netip"
+	"os"
 	"testing"
 
 	"github.com/davit-engine/davit"
@@ -42,4 +44,21 @@ func TestFakeRootfs(t *testing.T) {
 
 func TestFakeFiles(t *testing.T) {
 	drivertest.TestFiles(t, func(*testing.T) service.Files { return &drivertest.Files{} })
+}
+
+func TestFakeNetwork(t *testing.T) {
+	n := drivertest.NewNetwork(netip.MustParsePrefix("172.30.0.0/16"))
+	drivertest.TestNetwork(t, drivertest.NetworkHost{
+		Open:  func(*testing.T) service.Network { n.Restart(); return n },
+		Small: func(*testing.T) service.Network { return drivertest.NewNetwork(netip.MustParsePrefix("172.30.0.0/29")) },
+		Netns: func(t *testing.T) *os.File {
+			f, err := os.Open("/proc/self/ns/net")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { f.Close() })
+			return f
+		},
+		Text: func(*testing.T) string { return n.Text() },
+	})
 }
