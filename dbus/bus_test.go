@@ -18,6 +18,7 @@ import (
 
 	godbus "github.com/godbus/dbus/v5"
 	"github.com/opencontainers/go-digest"
+	"go.uber.org/goleak"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/dbus"
@@ -28,6 +29,9 @@ const (
 	root    = godbus.ObjectPath("/org/davit/Engine1")
 	manager = davit.BusName + ".Manager"
 )
+
+// TestMain fails when a server left a goroutine behind.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // busConfig lets everybody call everything: what is refused in the tests is
 // refused by the service.

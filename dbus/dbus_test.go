@@ -460,3 +460,41 @@ func TestStop(t *testing.T) {
 		t.Errorf("the job of the caller did not outlive the service: %v", err)
 	}
 }
+
+// TestStopLosesNoCall ends the service under calls: each is answered, by the
+// service or, once the name is released, by the bus.
+func TestStopLosesNoCall(t *testing.T) {
+	needRoot(t)
+	f := newFixture(t)
+	const callers, before = 4, 50
+	answered := make(chan error, callers)
+	begun := make(chan struct{}, callers)
+	for range callers {
+		conn := f.client(t)
+		go func() {
+			for n := 0; ; n++ {
+				if n == before {
+					begun <- struct{}{}
+				}
+				if err := f.call(conn, "ListJobs").Err; err != nil {
+					answered <- err
+					return
+				}
+			}
+		}()
+	}
+	for range callers {
+		<-begun
+	}
+	if err := f.stop(); err != nil {
+		t.Error(err)
+	}
+	for range callers {
+		err := <-answered
+		switch name := errorNameOf(err); name {
+		case "org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner", davit.BusName + ".ShuttingDown":
+		default:
+			t.Errorf("a call got %q: %v", name, err)
+		}
+	}
+}
