@@ -87,7 +87,7 @@ func (s *Service) openDoor(d *door, q engine.Request) error {
 	err = s.eng.OnShutdown(engine.FrontDoors, q.JobType(), func(ctx context.Context) error {
 		d.cancel()
 		_, err := j.Wait(ctx)
-		return err
+		return unlessSkipped(err)
 	})
 	if err != nil {
 		return err
@@ -98,11 +98,17 @@ func (s *Service) openDoor(d *door, q engine.Request) error {
 		return nil
 	case <-j.Done():
 		_, err := j.Wait(s.base)
-		if davit.KindOf(err) == davit.NotModified {
-			return nil // there is nothing to serve: no bus on this host
-		}
-		return err
+		return unlessSkipped(err)
 	}
+}
+
+// unlessSkipped passes errors on, but not that there was nothing to serve: no
+// bus on this host.
+func unlessSkipped(err error) error {
+	if davit.KindOf(err) == davit.NotModified {
+		return nil
+	}
+	return err
 }
 
 // guard reports a door that ended by itself.
