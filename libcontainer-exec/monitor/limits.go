@@ -23,7 +23,7 @@ func resources(c *protocol.Container) *specs.LinuxResources {
 		if l.Memory != 0 {
 			r.Memory.Limit = &l.Memory
 		}
-		if l.MemorySwap != 0 {
+		if l.MemorySwap != 0 && swapAccounting() {
 			r.Memory.Swap = &l.MemorySwap
 		}
 	}
@@ -43,6 +43,16 @@ func resources(c *protocol.Container) *specs.LinuxResources {
 		r.Pids = &specs.LinuxPids{Limit: &l.Pids}
 	}
 	return r
+}
+
+// swapAccounting tells whether swap can be limited at all: on v1 the kernel may
+// be booted without (swapaccount=0). Docker then goes without, too.
+func swapAccounting() bool {
+	if unifiedCgroups() {
+		return true
+	}
+	_, err := os.Stat(cgroupRoot + "/memory/memory.memsw.limit_in_bytes")
+	return err == nil
 }
 
 // deviceRules deny everything; libcontainer appends the rules for the nodes

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package libcontainerexec
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/libcontainer-exec/protocol"
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestDaemonDies has a second runtime take over from one that let go without a
+// word, as a daemon killed with -9 does.
+func TestDaemonDies(t *testing.T) {
+	h := newHost(t)
+	l := h.launch("echo before; read x < /tmp/go; echo after; exit 6", func(l *davit.Launch) {
+		l.Container.Mounts = []davit.Mount{{Type: "bind", Source: h.root, Target: "/tmp", ReadWrite: true}}
+	})
+	h.must(exec.Command("mkfifo", filepath.Join(h.root, "go")).Run())
+	first := h.start(l)
+	pid := first.Pid()
+	h.until("the first line is in the log", func() bool {
+		log, err := os.ReadFile(l.LogPath)
+		return err == nil && bytes.Contains(log, []byte("before"))
+	})
+	h.must(h.rt.Close())
+	if _, ok := <-first.Updates(); ok {
+		for range first.Updates() {
+		}
+	}
+	if err := first.Signal(t.Context(), 9, false); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("a process of a closed runtime: %v", err)
+	}
+	h.rt = h.newRuntime()
+	ids, err := h.rt.Known()
+	h.must(err)
+	if diff := cmp.Diff([]string{l.Container.ID}, ids); diff != "" {
+		t.Error(diff)
+	}
+	p, err := h.rt.Adopt(t.Context(), l.Container)
+	h.must(err)
+	if u := h.next(p, davit.StatusRunning); u.Pid != pid || u.StartedAt.IsZero() {
+		t.Errorf("adopted: %+v, want pid %d", u, pid)
+	}
+	var out buffer
+	attached := h.attach(p, davit.Streams{Stdout: &out})
+	h.must(os.WriteFile(filepath.Join(h.root, "go"), []byte("x\n"), 0))
+	r := h.await(p)
+	h.must(<-attached)
+	if r.exit.Code != 6 || out.String() != "after\n" {
+		t.Errorf("exit %+v, output %q", r.exit, out.String())
+	}
+	log, err := os.ReadFile(l.LogPath)
+	h.must(err)
+	if !strings.Contains(string(log), "before") || !strings.Contains(string(log), "after") {
+		t.Errorf("log: %s", log)
+	}
+}
+
+// TestEndsWithoutDaemon reads the exit of a container that ended while there
+// was no daemon.
+func TestEndsWithoutDaemon(t *testing.T) {
+	h := newHost(t)
+	l := h.launch("sleep 0.2; exit 8")
+	h.start(l)
+	h.must(h.rt.Close())
+	h.rt = h.newRuntime()
+	h.until("the exit is recorded", func() bool {
+		_, err := os.Stat(filepath.Join(h.rt.dir(l.Container.ID), protocol.ExitFile))
+		return err == nil
+	})
+	p, err := h.rt.Adopt(t.Context(), l.Container)
+	h.must(err)
+	if r := h.await(p); r.exit.Code != 8 || r.updates[len(r.updates)-1].Status != davit.StatusExited {
+		t.Errorf("updates: %+v", r.updates)
+	}
+	h.must(h.rt.Forget(l.Container.ID))
+	h.must(h.rt.Forget(l.Container.ID))
+	if _, err := h.rt.Adopt(t.Context(), l.Container); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Adopt after Forget: %v", err)
+	}
+}
+
+// TestNobodyStarts checks that a container that its daemon did not live to
+// start is not kept.
+func TestNobodyStarts(t *testing.T) {
+	h := newHost(t)
+	l := h.launch("sleep 60")
+	_, err := h.rt.Create(t.Context(), l)
+	h.must(err)
+	h.must(h.rt.Close())
+	h.rt = h.newRuntime()
+	h.until("the runtime directory is gone", func() bool {
+		ids, err := h.rt.Known()
+		return err == nil && len(ids) == 0
+	})
+}
+
+// TestHolderKilled kills the keeper of a container: the container must not
+// outlive it.
+func TestHolderKilled(t *testing.T) {
+	h := newHost(t)
+	for _, adopted := range []bool{false, true} {
+		t.Run("adopted="+strconv.FormatBool(adopted), func(t *testing.T) {
+			h := h.in(t)
+			l := h.launch("sleep 60")
+			p := h.start(l)
+			u := h.next(p, davit.StatusRunning)
+			var state protocol.State
+			h.must(protocol.ReadFile(filepath.Join(h.rt.dir(l.Container.ID), protocol.StateFile), &state))
+			if adopted {
+				h.must(h.rt.Close())
+			}
+			holder, err := os.FindProcess(state.Holder)
+			h.must(err)
+			h.must(holder.Kill())
+			if adopted {
+				h.rt = h.newRuntime()
+				h.until("the socket refuses", func() bool {
+					c, err := protocol.Dial(filepath.Join(h.rt.dir(l.Container.ID), protocol.SocketFile))
+					if err == nil {
+						_ = c.Close()
+					}
+					return err != nil
+				})
+				p, err = h.rt.Adopt(t.Context(), l.Container)
+				h.must(err)
+			}
+			r := h.await(p)
+			if last := r.updates[len(r.updates)-1]; last.Status != davit.StatusDead || last.Exit.Code != lostCode {
+				t.Errorf("last update: %+v", last)
+			}
+			h.until("the container's process is gone", func() bool { return startTime(u.Pid) != state.PidStart })
+		})
+	}
+}
+
+// TestStopSignal is systemctl stop: TERM for the holder.
+func TestStopSignal(t *testing.T) {
+	h := newHost(t)
+	one := 1
+	for _, tc := range []struct {
+		name, script string
+		code         int
+	}{
+		{"obeys", "trap 'exit 33' USR1; echo ready; while :; do sleep 0.05; done", 33},
+		{"does not", "trap '' USR1; echo ready; while :; do sleep 0.05; done", 137},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := h.in(t)
+			l := h.launch(tc.script, host1(func(c *davit.HostConfig) { c.RestartPolicy.Name = "always" }), func(l *davit.Launch) {
+				l.Container.Config.StopSignal, l.Container.Config.StopTimeout = "SIGUSR1", &one
+			})
+			p, err := h.rt.Create(t.Context(), l)
+			h.must(err)
+			var out buffer
+			attached := h.attach(p, davit.Streams{Stdout: &out})
+			h.must(p.Start(t.Context(), nil))
+			h.until("the trap is set", func() bool { return out.String() == "ready\n" })
+			var state protocol.State
+			h.must(protocol.ReadFile(filepath.Join(h.rt.dir(l.Container.ID), protocol.StateFile), &state))
+			holder, err := os.FindProcess(state.Holder)
+			h.must(err)
+			h.must(holder.Signal(os.Interrupt))
+			r := h.await(p)
+			h.must(<-attached)
+			if r.exit.Code != tc.code {
+				t.Errorf("got %+v", r.updates)
+			}
+		})
+	}
+}
+
+func TestTop(t *testing.T) {
+	h := newHost(t)
+	l := h.launch("sleep 61 & sleep 62; true")
+	p := h.start(l)
+	var table davit.ProcessTable
+	h.until("three processes run", func() bool {
+		var err error
+		table, err = h.rt.Top(t.Context(), l.Container.ID, []string{"-o", "pid,args"})
+		h.must(err)
+		return len(table.Processes) == 3
+	})
+	if diff := cmp.Diff([]string{"PID", "COMMAND"}, table.Titles); diff != "" {
+		t.Error(diff)
+	}
+	h.must(p.Signal(t.Context(), 9, true))
+	h.await(p)
+	if _, err := h.rt.Top(t.Context(), l.Container.ID, nil); davit.CodeOf(err) != davit.ContainerNotRunning {
+		t.Errorf("Top of an ended container: %v", err)
+	}
+}
+
+// TestHoldsSockets checks that the holder keeps what it was given.
+func TestHoldsSockets(t *testing.T) {
+	h := newHost(t)
+	p, err := h.rt.Create(t.Context(), h.launch("sleep 60"))
+	h.must(err)
+	var hold []*os.File
+	for range protocol.MaxFDs + 30 {
+		r, w, err := os.Pipe()
+		h.must(err)
+		h.must(w.Close())
+		hold = append(hold, r)
+	}
+	r, w, err := os.Pipe()
+	h.must(err)
+	h.must(p.Start(t.Context(), append(hold, r)))
+	for _, f := range append(hold, r) {
+		h.must(f.Close())
+	}
+	if _, err := w.Write([]byte("x")); err != nil {
+		t.Errorf("the holder has not kept the other end: %v", err)
+	}
+	ns, err := p.Netns(t.Context())
+	h.must(err)
+	link, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(int(ns.Fd())))
+	h.must(err)
+	own, err := os.Readlink("/proc/" + strconv.Itoa(p.Pid()) + "/ns/net")
+	h.must(err)
+	if link != own {
+		t.Errorf("Netns is %s, the container's is %s", link, own)
+	}
+	h.must(ns.Close())
+	h.must(p.Signal(t.Context(), 9, true))
+	h.await(p)
+	if _, err := w.Write([]byte("x")); err == nil {
+		t.Error("the holder has not let go")
+	}
+	_ = w.Close()
+}
+
+// TestHolderMemory bounds what a container costs while it runs.
+func TestHolderMemory(t *testing.T) {
+	h := newHost(t)
+	l := h.launch("seq 1 1000; sleep 60")
+	p := h.start(l)
+	var state protocol.State
+	h.must(protocol.ReadFile(filepath.Join(h.rt.dir(l.Container.ID), protocol.StateFile), &state))
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(state.Holder) + "/status")
+	h.must(err)
+	for line := range bytes.Lines(status) {
+		if value, ok := bytes.CutPrefix(line, []byte("VmRSS:")); ok {
+			kb, err := strconv.Atoi(string(bytes.Fields(value)[0]))
+			h.must(err)
+			t.Logf("a holder has %d kB resident", kb)
+			if kb > 4500 {
+				t.Errorf("a holder has %d kB resident, more than 4500", kb)
+			}
+		}
+	}
+	h.must(p.Signal(t.Context(), 9, true))
+	h.await(p)
+}
