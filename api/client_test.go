@@ -74,7 +74,9 @@ func populate(d *door) {
 		OSType: "linux", Architecture: "x86_64", NCPU: 2, MemTotal: 8 << 30, DataRoot: "/var/lib/davit",
 		SecurityOptions: []string{"name=seccomp,profile=builtin"}, InsecureRegistries: []string{"127.0.0.0/8", "reg:5000"}, Warnings: []string{"WARNING: take care"},
 	})
-	answer(d, engine.Query, davit.Containers{}, []davit.ContainerInfo{c})
+	bare := c
+	bare.Image = nil
+	answer(d, engine.Query, davit.Containers{}, []davit.ContainerInfo{bare})
 	handle(d, engine.Query, func(_ context.Context, _ *engine.Job, q davit.ContainerInspect) (davit.ContainerInfo, error) {
 		return c, find(q.Container)
 	})
@@ -95,7 +97,12 @@ func populate(d *door) {
 	answer(d, engine.Change, davit.ImageDelete{}, []davit.ImageDeletion{{Untagged: "busybox:latest"}, {Deleted: testImage.ID.String()}})
 	vol := davit.Volume{Name: "v", Driver: "local", Mountpoint: "/var/lib/davit/volumes/v", Created: testImage.Created}
 	answer(d, engine.Query, davit.Volumes{}, []davit.Volume{vol})
-	answer(d, engine.Query, davit.VolumeInspect{}, vol)
+	handle(d, engine.Query, func(_ context.Context, _ *engine.Job, q davit.VolumeInspect) (davit.Volume, error) {
+		if q.Volume != "v" {
+			return davit.Volume{}, davit.Errorf(davit.NoSuchVolume, "get %s: no such volume", q.Volume)
+		}
+		return vol, nil
+	})
 	answer(d, engine.Change, davit.VolumeCreate{}, vol)
 	answer(d, engine.Change, davit.VolumeDelete{}, davit.Nothing{})
 	net := davit.NetworkInfo{
@@ -106,7 +113,12 @@ func populate(d *door) {
 		Endpoints: c.Endpoints, Names: map[string]string{testID: "web"},
 	}
 	answer(d, engine.Query, davit.Networks{}, []davit.NetworkInfo{net})
-	answer(d, engine.Query, davit.NetworkInspect{}, net)
+	handle(d, engine.Query, func(_ context.Context, _ *engine.Job, q davit.NetworkInspect) (davit.NetworkInfo, error) {
+		if q.Network != "bridge" {
+			return davit.NetworkInfo{}, davit.Errorf(davit.NoSuchNetwork, "network %s not found", q.Network)
+		}
+		return net, nil
+	})
 	changes(d, func(q davit.Stop) error { return find(q.Container) })
 	changes(d, func(q davit.Restart) error { return find(q.Container) })
 	changes(d, func(q davit.Kill) error { return find(q.Container) })
@@ -374,7 +386,7 @@ func TestCLI(t *testing.T) {
 	if !json.Valid([]byte(out)) || !strings.Contains(out, `"/proc/kcore"`) {
 		t.Errorf("docker inspect:\n%s", out)
 	}
-	if _, errs, code := docker(t, d, "", "inspect", "--type", "container", "none"); code != 1 || !strings.Contains(strings.ToLower(errs), "no such container: none") {
+	if _, errs, code := docker(t, d, "", "inspect", "none"); code != 1 || !strings.Contains(strings.ToLower(errs), "no such object: none") {
 		t.Errorf("docker inspect of none: exit %d %s", code, errs)
 	}
 	if _, errs, code := docker(t, d, "", "pause", "web"); code != 1 || !strings.Contains(errs, "is not implemented yet") {

@@ -3,6 +3,7 @@
 package api
 
 import (
+	"fmt"
 	"net/http"
 	"time"
 
@@ -105,4 +106,12 @@ func networkWire(n davit.Network) network.Network {
 		out.IPAM.Config = append(out.IPAM.Config, network.IPAMConfig{Subnet: n.Subnet, Gateway: n.Gateway})
 	}
 	return out
+}
+
+// listPlugins answers truly: there are none. docker inspect asks for a name
+// everywhere, here too.
+func listPlugins(c *call) error { return c.reply(http.StatusOK, []struct{}{}) }
+
+func inspectPlugin(c *call) error {
+	return &statusError{http.StatusNotFound, fmt.Sprintf("plugin %q not found", c.name)}
 }

@@ -56,6 +56,9 @@ func served() []route {
 		{method: "GET", pattern: "/networks", handle: listNetworks},
 		{method: "GET", pattern: "/networks/{id}", handle: inspectNetwork},
 
+		{method: "GET", pattern: "/plugins", handle: listPlugins},
+		{method: "GET", pattern: "/plugins/{name...}/json", handle: inspectPlugin},
+
 		{method: "GET", pattern: "/davit/jobs", handle: listJobs},
 		{method: "GET", pattern: "/davit/jobs/{id}", handle: getJob},
 		{method: "DELETE", pattern: "/davit/jobs/{id}", handle: cancelJob},
@@ -78,8 +81,8 @@ func unserved() (table []route) {
 		{"POST", "/volumes/prune"},
 		{"POST", "/networks/create"}, {"POST", "/networks/prune"}, {"DELETE", "/networks/{id}"},
 		{"POST", "/networks/{id}/connect"}, {"POST", "/networks/{id}/disconnect"},
-		{"GET", "/plugins"}, {"GET", "/plugins/privileges"}, {"POST", "/plugins/pull"}, {"POST", "/plugins/create"},
-		{"GET", "/plugins/{name...}/json"}, {"DELETE", "/plugins/{name...}"}, {"POST", "/plugins/{name...}/enable"},
+		{"GET", "/plugins/privileges"}, {"POST", "/plugins/pull"}, {"POST", "/plugins/create"},
+		{"DELETE", "/plugins/{name...}"}, {"POST", "/plugins/{name...}/enable"},
 		{"POST", "/plugins/{name...}/disable"}, {"POST", "/plugins/{name...}/upgrade"},
 		{"POST", "/plugins/{name...}/push"}, {"POST", "/plugins/{name...}/set"},
 		{"POST", "/swarm/init"}, {"POST", "/swarm/join"},

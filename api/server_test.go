@@ -466,3 +466,47 @@ func TestSlowBody(t *testing.T) {
 	}
 	_, _ = io.Copy(io.Discard, r)
 }
+
+// TestShownImage: docker ps shows what the user wrote while it means the
+// container's image, and the image's id else.
+func TestShownImage(t *testing.T) {
+	id := testImage.ID.String()
+	for _, c := range []struct {
+		ref   string
+		image *davit.Image
+		want  string
+	}{
+		{"busybox", &testImage, "busybox"},
+		{"docker.io/library/busybox:latest", &testImage, "docker.io/library/busybox:latest"},
+		{"busybox:2", &testImage, id},
+		{"busybox", nil, id},
+		{id, &testImage, id},
+		{"111111111111", &testImage, "111111111111"},
+		{testImage.Digests[0], &testImage, testImage.Digests[0]},
+	} {
+		info := davit.ContainerInfo{Container: davit.Container{ImageRef: c.ref, ImageID: testImage.ID}, Image: c.image}
+		if got := shownImage(&info); got != c.want {
+			t.Errorf("%s: shown %s, want %s", c.ref, got, c.want)
+		}
+	}
+}
+
+func TestStatusText(t *testing.T) {
+	now := time.Now()
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	for want, s := range map[string]davit.State{
+		"Up Less than a second":        {Status: davit.StatusRunning, StartedAt: now},
+		"Up 3 minutes":                 {Status: davit.StatusRunning, StartedAt: ago(3 * time.Minute)},
+		"Up About an hour (Paused)":    {Status: davit.StatusPaused, StartedAt: ago(time.Hour)},
+		"Restarting (1) 5 seconds ago": {Status: davit.StatusRestarting, ExitCode: 1, FinishedAt: ago(5 * time.Second)},
+		"Exited (137) 2 weeks ago":     {Status: davit.StatusExited, ExitCode: 137, FinishedAt: ago(14 * 24 * time.Hour)},
+		"Created":                      {Status: davit.StatusCreated},
+		"Removal In Progress":          {Status: davit.StatusRemoving},
+		"Dead":                         {Status: davit.StatusDead},
+		"":                             {Status: davit.StatusExited},
+	} {
+		if got := statusText(s, now); got != want {
+			t.Errorf("%+v: %q, want %q", s, got, want)
+		}
+	}
+}

@@ -64,7 +64,7 @@ func getInfo(c *call) error {
 	out := system.Info{
 		ID: i.ID, Name: i.Name, Containers: i.Containers, ContainersRunning: i.Running,
 		ContainersPaused: i.Paused, ContainersStopped: i.Stopped, Images: i.Images,
-		Driver: i.StorageDriver, DriverStatus: [][2]string{{"Status", i.StorageStatus}},
+		Driver: i.StorageDriver, DriverStatus: [][2]string{},
 		Plugins: system.PluginsInfo{
 			Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Log: []string{"json-file", "none"},
 		},
@@ -85,6 +85,9 @@ func getInfo(c *call) error {
 		ContainerdCommit:   system.Commit{ID: "N/A"}, RuncCommit: system.Commit{ID: "N/A"}, InitCommit: system.Commit{ID: "N/A"},
 		SecurityOptions: orEmpty(i.SecurityOptions), DefaultAddressPools: addressPools(i.DefaultAddressPools),
 		CDISpecDirs: []string{}, Warnings: orEmpty(i.Warnings),
+	}
+	if i.StorageStatus != "" {
+		out.DriverStatus = append(out.DriverStatus, [2]string{"Status", i.StorageStatus})
 	}
 	if i.FirewallBackend != "" {
 		out.FirewallBackend = &system.FirewallInfo{Driver: i.FirewallBackend}
