@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -600,5 +601,52 @@ func TestLoadFromSkopeo(t *testing.T) {
 			t.Errorf("Load of skopeo's %s = %+v", to, images)
 		}
 		f.checkBlobs(images[0])
+	}
+}
+
+// TestLoadMixture loads what docker save writes now: an OCI layout that has a
+// manifest.json, too, which names more images than the index does.
+func TestLoadMixture(t *testing.T) {
+	f := open(t)
+	const manifestType, indexType = "application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json"
+	blob := func(data []byte) (tar.Header, davit.Descriptor) {
+		d := davit.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
+		return tartest.File("blobs/sha256/"+d.Digest.Encoded(), string(data)), d
+	}
+	desc := func(mediaType string, d davit.Descriptor) map[string]any {
+		return map[string]any{"mediaType": mediaType, "digest": d.Digest, "size": d.Size}
+	}
+	data := tartest.Make(t, tartest.File("a", "1"))
+	layerFile, layer := blob(tartest.Zstd(t, data))
+	configFile, config := blob(f.json(map[string]any{"os": "linux", "rootfs": map[string]any{"type": "layers", "diff_ids": []digest.Digest{digest.FromBytes(data)}}}))
+	manifestFile, manifest := blob(f.json(map[string]any{
+		"schemaVersion": 2, "mediaType": manifestType, "config": desc("application/vnd.oci.image.config.v1+json", config),
+		"layers": []any{desc("application/vnd.oci.image.layer.v1.tar+zstd", layer)},
+	}))
+	platform := func(d map[string]any, os, arch string) map[string]any {
+		d["platform"] = map[string]any{"os": os, "architecture": arch}
+		return d
+	}
+	other := davit.Descriptor{Digest: digest.FromString("not in the archive"), Size: 1}
+	indexFile, index := blob(f.json(map[string]any{"schemaVersion": 2, "manifests": []any{
+		platform(desc(manifestType, other), "linux", "s390x"), platform(desc(manifestType, other), "unknown", "unknown"),
+		platform(desc(manifestType, manifest), "linux", runtime.GOARCH),
+	}}))
+	top := desc(indexType, index)
+	top["annotations"] = map[string]any{"io.containerd.image.name": "docker.io/library/mix:1", "org.opencontainers.image.ref.name": "1"}
+	images, err := f.Load(t.Context(), davit.Load{Source: bytes.NewReader(tartest.Make(t,
+		tartest.Dir("blobs"), layerFile, configFile, manifestFile, indexFile, tartest.File("oci-layout", `{"imageLayoutVersion":"1.0.0"}`),
+		tartest.File("index.json", string(f.json(map[string]any{"schemaVersion": 2, "manifests": []any{top}}))),
+		tartest.File("manifest.json", string(f.json([]any{map[string]any{"Config": configFile.Name, "RepoTags": []string{"mix:1", "mix:2"}, "Layers": []string{layerFile.Name}}}))),
+	))})
+	if err != nil || len(images) != 1 || !cmp.Equal(images[0].Tags, []string{"mix:1", "mix:2"}) || images[0].Manifest != manifest.Digest {
+		t.Fatalf("Load = %+v, %v", images, err)
+	}
+	f.checkBlobs(images[0])
+	if _, err := f.Remove(images[0].ID.String(), true, unused); err != nil {
+		t.Fatal(err)
+	}
+	if left := f.left(); left != nil {
+		t.Errorf("left behind: %v", left)
 	}
 }

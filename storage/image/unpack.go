@@ -164,7 +164,9 @@ func (s *Store) unpackLayer(ctx context.Context, in *overlay.Install, below []di
 		return overlay.Layer{}, fault.Damaged(ctx, "the layer "+blob.Digest.String(), s.blobs.Dir(), err)
 	}
 	defer func() { _ = plain.Close() }() // frees a decoder
-	return in.Unpack(ctx, below, diff, plain)
+	ahead := tarfs.Ahead(plain)
+	defer func() { _ = ahead.Close() }() // ends its goroutine, before what that reads is closed
+	return in.Unpack(ctx, below, diff, ahead)
 }
 
 // decompress is [tarfs.Decompress]; it says what is wrong with a compression

@@ -280,6 +280,13 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+func TestNoLayers(t *testing.T) {
+	f := open(t, t.TempDir())
+	if got := f.tree(f.image("empty")); len(got) != 0 {
+		t.Errorf("the container sees %v", got)
+	}
+}
+
 func TestManyLayers(t *testing.T) {
 	f := open(t, t.TempDir())
 	var tars [][]byte
