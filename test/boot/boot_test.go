@@ -31,6 +31,9 @@ busybox httpd -f -p 80 -h /srv/www &
 busybox nc -ll -p 9000 -e cat &
 wait'`
 
+// fetch waits for a server that has only just been started.
+const fetch = "curl --silent --max-time 10 --retry 10 --retry-connrefused --retry-delay 1 "
+
 // require skips the test by name where it cannot run.
 func require(t *testing.T, programs ...string) {
 	t.Helper()
@@ -212,7 +215,7 @@ func serves(t *testing.T, g *guest) {
 	g.must(runWeb)
 	const page = "served by Davit"
 	for _, url := range []string{"http://127.0.0.1:8080/", "http://" + guestAddr.Addr().String() + ":8080/"} {
-		want(t, g.must("curl --silent --show-error --max-time 10 --retry 5 --retry-connrefused --retry-delay 1 "+url), page)
+		want(t, g.must(fetch+url), page)
 	}
 	got := g.outside("curl", "--silent", "--show-error", "--max-time", "10", "http://"+guestAddr.Addr().String()+":8080/")
 	want(t, strings.TrimSpace(got), page)
@@ -284,6 +287,7 @@ func stopsByUnit(t *testing.T, g *guest) {
 
 func powersOff(t *testing.T, g *guest) {
 	g.must("rm -f /srv/out/bye && docker start web")
+	want(t, g.must(fetch+"http://127.0.0.1:8080/"), "served by Davit") // so its handler is in place
 	want(t, g.property("davit-web.service", "ActiveState"), "active")
 	begin := time.Now()
 	_ = g.run("systemctl poweroff")
@@ -301,10 +305,17 @@ func powersOff(t *testing.T, g *guest) {
 		t.Fatal(err)
 	}
 	journal := host(t, "journalctl", "--directory="+dir, "--no-pager", "--output=short-monotonic")
+	var ours strings.Builder
+	defer func() {
+		if t.Failed() {
+			t.Logf("the guest's journal of Davit:\n%s", ours.String())
+		}
+	}()
 	for line := range strings.Lines(journal) {
-		if !strings.Contains(line, "davit") {
+		if !strings.Contains(strings.ReplaceAll(line, "davit-guest", ""), "davit") {
 			continue
 		}
+		ours.WriteString(line)
 		for _, bad := range []string{"timed out", "State 'stop-sigterm'", "Killing process", "Failed with result", "dumped core", "panic"} {
 			// The daemon was killed with -9 by a step before this one.
 			if strings.Contains(line, bad) && !strings.Contains(line, "davit.service: Failed with result 'signal'") {
