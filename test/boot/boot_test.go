@@ -114,6 +114,17 @@ func TestBoot(t *testing.T) {
 	scenario(t, boot(t, &nspawn{}, tree, provisions(t, web)))
 }
 
+// TestBootUnified gives the guest nothing but cgroup v2: systemd then confines
+// units to the devices that they are allowed, which it does not on the other.
+func TestBootUnified(t *testing.T) {
+	require(t, "systemd-nspawn", "mmdebstrap", "ip", "nsenter")
+	if len(hierarchies()) == 0 {
+		t.Skip("needs a machine whose guests get cgroup v1 otherwise")
+	}
+	tree, web := trees(t, "tree")
+	scenario(t, boot(t, &nspawn{unified: true}, tree, provisions(t, web)))
+}
+
 // TestBootVM is slow where the processor cannot help. DAVIT_BOOT_VM=1 asks for
 // it, as `make test-vm` does; DAVIT_BOOT_ACCEL=kvm: uses /dev/kvm.
 func TestBootVM(t *testing.T) {

@@ -19,8 +19,9 @@ import (
 // nspawn boots a tree with systemd-nspawn: on this machine's kernel, with the
 // cgroups that it has.
 type nspawn struct {
-	root string
-	init int // the guest's PID 1, as seen from here
+	unified bool // only cgroup v2
+	root    string
+	init    int // the guest's PID 1, as seen from here
 }
 
 // hierarchies are the mounts of cgroup v1, and of the cgroup v2 beside them, on
@@ -77,6 +78,9 @@ done
 exec systemd-nspawn "$@" --boot`
 	cmd := exec.Command("sh", append([]string{"-euc", script, "sh"}, args...)...)
 	cmd.Env = append(os.Environ(), "NAME="+g.netns)
+	if m.unified {
+		cmd.Env = append(cmd.Env, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1")
+	}
 	t.Cleanup(func() {
 		for _, dir := range hierarchies() {
 			_ = exec.Command("find", filepath.Join(dir, g.netns), "-depth", "-type", "d", "-exec", "rmdir", "{}", ";").Run()
