@@ -244,11 +244,7 @@ func (d *duplex) close(err error) error {
 	if err != nil && alive && davit.KindOf(err) != davit.Cancelled {
 		_, _ = fmt.Fprintf(d.writer(stdcopy.Stderr), "%v\r\n", err) // to a client that may go
 	}
-	half, ok := d.conn.(interface{ CloseWrite() error })
-	switch {
-	case alive && !ok:
-		_ = d.conn.Close() // a WebSocket's handshake; the pump takes part in it
-	case alive && half.CloseWrite() == nil:
+	if half, ok := d.conn.(interface{ CloseWrite() error }); ok && alive && half.CloseWrite() == nil {
 		deadline = deadline.Add(lingerTimeout)
 	}
 	d.cancel() // unblocks who still reads the input

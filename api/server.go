@@ -100,6 +100,7 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	servers := make([]*http.Server, len(s.opts.Sockets))
 	for i, sock := range s.opts.Sockets {
 		if !slices.Contains([]string{Full, ReadOnly, TLS}, sock.Name) {
+			s.closeSockets()
 			return fmt.Errorf("cannot serve socket %s: %q is none of the classes %s, %s, %s", sock.Listener.Addr(), sock.Name, Full, ReadOnly, TLS)
 		}
 		servers[i] = s.httpServer(sock)
@@ -125,6 +126,12 @@ func (s *Server) Serve(ctx context.Context, ready func()) error {
 	s.stop(ctx, servers)
 	accepting.Wait()
 	return err
+}
+
+func (s *Server) closeSockets() {
+	for _, sock := range s.opts.Sockets {
+		_ = sock.Listener.Close() // nothing was accepted yet
+	}
 }
 
 // httpServer returns the server of one socket.

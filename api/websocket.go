@@ -28,5 +28,15 @@ func (d *duplex) acceptWebSocket(bool) (net.Conn, io.Reader, error) {
 	c.status = http.StatusSwitchingProtocols
 	// It ends when it is closed, not with the job: what was written goes out.
 	conn := websocket.NetConn(context.WithoutCancel(d.ctx), ws, websocket.MessageBinary)
-	return conn, conn, nil
+	return &webSocket{conn, ws}, conn, nil
 }
+
+// webSocket is a WebSocket as a connection.
+type webSocket struct {
+	net.Conn
+	ws *websocket.Conn
+}
+
+// CloseWrite says goodbye, as far as RFC 6455 knows half a close. Closing the
+// connection at once would cut the reader in the middle of the handshake.
+func (w *webSocket) CloseWrite() error { return w.ws.Close(websocket.StatusNormalClosure, "") }

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log/slog"
+	"net"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
+)
+
+// TestTLS attaches over TLS: half closing and the clean end work there too,
+// and the caller has no uid.
+func TestTLS(t *testing.T) {
+	ts := httptest.NewTLSServer(nil) // for its certificate
+	config, roots := ts.TLS.Clone(), x509.NewCertPool()
+	roots.AddCert(ts.Certificate())
+	ts.Close()
+	config.NextProtos = nil
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &door{t: t, eng: engine.New(slog.New(slog.DiscardHandler)), served: make(chan error, 1), log: &logBuffer{}}
+	callers := make(chan engine.Caller, 1)
+	handle(d, engine.Follow, func(_ context.Context, j *engine.Job, q davit.Attach) (davit.Nothing, error) {
+		callers <- j.Caller()
+		s, err := q.Open(true)
+		if err != nil {
+			return davit.Nothing{}, err
+		}
+		_, err = io.Copy(s.Stdout, s.Stdin)
+		return davit.Nothing{}, err
+	})
+	d.Server = New(d.eng, Options{Sockets: []Socket{{TLS, tls.NewListener(l, config)}}})
+	d.Open()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { d.served <- d.Serve(ctx, nil) }()
+	conn, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{RootCAs: roots, ServerName: "example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, attachReq("", "stream=1&stdin=1&stdout=1")); err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(conn)
+	if line, _ := head(t, r); line != "HTTP/1.1 101 UPGRADED" {
+		t.Errorf("head %q", line)
+	}
+	if _, err := io.WriteString(conn, "echo"); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(r); err != nil || string(b) != "echo" {
+		t.Errorf("got %q, %v", b, err)
+	}
+	if c := within(t, "the job", callers); c.UID != noUID {
+		t.Errorf("caller %+v: a TLS client has no uid here", c)
+	}
+	if err := d.Probe(t.Context()); err == nil {
+		t.Error("probe through a TLS socket succeeded")
+	}
+	cancel()
+	if err := within(t, "Serve's return", d.served); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestStopCuts has a client that does not send the rest of its body when the
+// server stops.
+func TestStopCuts(t *testing.T) {
+	d := openDoor(t)
+	d.opts.DrainTimeout = 50 * time.Millisecond
+	reading := make(chan struct{})
+	handle(d, engine.Change, func(_ context.Context, _ *engine.Job, q davit.Load) ([]davit.Image, error) {
+		close(reading)
+		_, err := io.Copy(io.Discard, q.Source)
+		return nil, err
+	})
+	_, _ = d.dial("POST /images/load HTTP/1.1\r\nHost: d\r\nContent-Length: 1000\r\n\r\nhalf")
+	<-reading
+	d.stop()
+	if err := within(t, "Serve's return", d.served); err != nil {
+		t.Error(err)
+	}
+	d.served <- nil
+}
