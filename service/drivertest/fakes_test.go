@@ -62,3 +62,11 @@ func TestFakeNetwork(t *testing.T) {
 		Text: func(*testing.T) string { return n.Text() },
 	})
 }
+
+func TestFakeRuntime(t *testing.T) {
+	rt := drivertest.NewRuntime()
+	drivertest.TestRuntime(t, drivertest.RuntimeHost{
+		Open:   func(*testing.T) service.Runtime { return rt },
+		Launch: func(_ *testing.T, c *davit.Container) davit.Launch { return davit.Launch{Container: c} },
+	})
+}
