@@ -94,6 +94,9 @@ func (p *packer) addDir(name, entry string, fi fs.FileInfo) error {
 	if err := p.tw.WriteHeader(hdr); err != nil {
 		return err
 	}
+	if kernels(name) {
+		return nil
+	}
 	children, err := os.ReadDir(name)
 	if err != nil {
 		return ignoreVanished(err)
@@ -113,6 +116,24 @@ func (p *packer) addDir(name, entry string, fi fs.FileInfo) error {
 	}
 	return nil
 }
+
+// kernels tells of directories whose content is the kernel's, or a container's
+// devices: docker cp has never seen what is mounted there, most of it cannot be
+// read to an end, and other users than root cannot unpack it.
+func kernels(dir string) bool {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) != nil {
+		return false
+	}
+	switch st.Type {
+	case unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC, unix.DEBUGFS_MAGIC,
+		unix.TRACEFS_MAGIC, unix.SECURITYFS_MAGIC, unix.BPF_FS_MAGIC, unix.DEVPTS_SUPER_MAGIC, mqueueMagic:
+		return true
+	}
+	return st.Type == unix.TMPFS_MAGIC && path.Clean(dir) == "/dev"
+}
+
+const mqueueMagic = 0x19800202 // ipc/mqueue.c; not in the kernel's magic.h
 
 func (p *packer) addFile(name, entry string) error {
 	// Not blocking, as it may have become a fifo since it was looked at.

@@ -299,3 +299,56 @@ func TestRacingRenames(t *testing.T) {
 		t.Errorf("the directory outside of the root holds %v, %v", entries, err)
 	}
 }
+
+// mount mounts in this process's namespace, until the test ends.
+func mount(t *testing.T, source, target, kind string, flags uintptr) {
+	t.Helper()
+	if err := unix.Mount(source, target, kind, flags, ""); err != nil {
+		t.Skipf("cannot mount: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(target, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestPackLeavesOutTheKernelsFiles(t *testing.T) {
+	root, _ := place(t)
+	for dir, kind := range map[string]string{"proc": "proc", "dev": "tmpfs", "a/run": "tmpfs"} {
+		dir = filepath.Join(root, dir)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		mount(t, kind, dir, kind, 0)
+		if kind == "tmpfs" {
+			write(t, filepath.Join(dir, "x"), "x")
+		}
+	}
+	for path, want := range map[string][]string{
+		"/":      {"./", "./a/", "./a/b/", "./a/b/file", "./a/run/", "./a/run/x", "./dev/", "./etc/", "./etc/passwd", "./proc/", "./tmp/"},
+		"/proc":  {"proc/"},
+		"/dev/x": {"x"},
+	} {
+		var buf bytes.Buffer
+		if err := tarfs.Pack(t.Context(), root, path, &buf); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, list(t, &buf)); diff != "" {
+			t.Errorf("Pack(%q) (-want +got):\n%s", path, diff)
+		}
+	}
+}
+
+func TestUnpackWritesToMountedFilesInPlace(t *testing.T) {
+	root, secret := place(t)
+	passwd := filepath.Join(root, "etc/passwd")
+	mount(t, secret, passwd, "", unix.MS_BIND)
+	err := tarfs.Unpack(t.Context(), root, "/etc", bytes.NewReader(tartest.Make(t, tartest.File("passwd", "new"))), tarfs.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(secret); err != nil || string(got) != "new" {
+		t.Errorf("what is mounted on the file holds %q, %v", got, err)
+	}
+}

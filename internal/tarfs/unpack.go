@@ -31,8 +31,9 @@ type Options struct {
 // Unpack unpacks the tar r, plain or compressed as [Decompress] knows, in the
 // directory path under root, which must exist. Entries never leave root;
 // what they name outside of the directory by ".." is put in it instead.
-// Symbolic links are followed as the kernel follows them under root. What was
-// unpacked before an error stays.
+// Symbolic links are followed as the kernel follows them under root. A file that
+// something is mounted on, as on a container's /etc/hosts, is written in place.
+// What was unpacked before an error stays.
 func Unpack(ctx context.Context, root, name string, r io.Reader, o Options) error {
 	return unpack(root, name, &checkedReader{ctx.Err, r}, o)
 }
@@ -105,6 +106,9 @@ func (u *unpacker) entry(hdr *tar.Header) error {
 	if err := os.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}
+	if hdr.Typeflag == tar.TypeReg && mounted(name) {
+		return u.overwrite(name)
+	}
 	exists, err := u.clear(name, hdr)
 	if err != nil {
 		return err
@@ -141,6 +145,25 @@ func (u *unpacker) clear(name string, hdr *tar.Header) (exists bool, err error) 
 		return false, fmt.Errorf("%w non-directory %q with directory %q", ErrOverwrite, name, hdr.Name)
 	}
 	return false, os.RemoveAll(name)
+}
+
+// mounted tells whether a regular file is a mount point. Removing it would not
+// fail, as it does for whoever is in the mount's own namespace, but take the
+// mount away (unlink(2) checks the caller's namespace only, since Linux 3.18).
+func mounted(name string) bool {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_TYPE, &st)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+}
+
+func (u *unpacker) overwrite(name string) (err error) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_TRUNC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	_, err = io.Copy(f, u.tr)
+	return err
 }
 
 func (u *unpacker) create(name string, hdr *tar.Header) error {
