@@ -13,6 +13,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
+	"golang.org/x/sys/unix"
 )
 
 // lostCode is the exit code of a container whose holder was killed: its
@@ -53,17 +54,39 @@ func (r *Runtime) newProcess(c *davit.Container, conn *protocol.Conn) *Process {
 
 // awaitCreated waits for the container to exist and begins to follow it.
 func (p *Process) awaitCreated(ctx context.Context) error {
-	if _, err := p.client.call(ctx, &protocol.Request{Op: protocol.OpCreated}); err != nil {
+	created, err := p.client.call(ctx, &protocol.Request{Op: protocol.OpCreated})
+	if err != nil {
 		if errors.Is(err, os.ErrClosed) {
 			err = fmt.Errorf("%w%s", err, lastWords(p.dir))
 		}
 		return fmt.Errorf("cannot create container %s: %w", p.name, err)
 	}
+	p.mu.Lock()
+	p.last.Pid = created.packet.Pid // the first update may take a moment
+	p.mu.Unlock()
 	if _, err := p.client.call(ctx, &protocol.Request{Op: protocol.OpSubscribe}); err != nil {
 		return fmt.Errorf("cannot follow container %s: %w", p.name, err)
 	}
 	p.follow(p.client)
 	return nil
+}
+
+// abortTimeout bounds the wait for a holder to clean up after itself.
+const abortTimeout = 10 * time.Second
+
+// abort lets go of a holder whose container is not wanted, or could not be
+// made, and waits for it to leave: until then it may still touch its directory.
+func (p *Process) abort(ctx context.Context) {
+	ended, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+	defer cancel()
+	if ctx.Err() != nil {
+		_, _ = p.client.call(ended, &protocol.Request{Op: protocol.OpSignal, Signal: int(unix.SIGKILL), Stop: true})
+	}
+	select {
+	case <-p.client.ended:
+	case <-ended.Done():
+	}
+	p.release()
 }
 
 // reconnect finds the holder, or how the container ended without one.

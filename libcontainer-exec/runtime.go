@@ -177,7 +177,7 @@ func (r *Runtime) create(ctx context.Context, l davit.Launch) (*Process, error) 
 		err = p.awaitCreated(ctx)
 	}
 	if err != nil {
-		p.release()
+		p.abort(ctx)
 		return nil, errors.Join(err, r.clearRemains(id))
 	}
 	return p, nil

@@ -4,6 +4,7 @@ package libcontainerexec
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
@@ -102,6 +104,42 @@ func TestNobodyStarts(t *testing.T) {
 		ids, err := h.rt.Known()
 		return err == nil && len(ids) == 0
 	})
+}
+
+// TestCreateCancelled gives up in the middle of a creation: nothing is left, and
+// the same container can be made at once.
+func TestCreateCancelled(t *testing.T) {
+	h := newHost(t)
+	l := h.launch("exit 5")
+	for delay := range 12 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(delay*4)*time.Millisecond)
+		p, err := h.rt.Create(ctx, l)
+		cancel()
+		if err == nil {
+			h.must(p.Signal(t.Context(), 9, true))
+			h.await(p)
+			continue
+		}
+		if ids, _ := h.rt.Known(); len(ids) != 0 {
+			t.Fatalf("left after %v: %v", err, ids)
+		}
+	}
+	if r := h.run(l); r.exit.Code != 5 {
+		t.Errorf("got %+v", r)
+	}
+}
+
+// TestAgainAtOnce starts a container in the moment in which its end is told.
+func TestAgainAtOnce(t *testing.T) {
+	h := newHost(t)
+	l := h.launch("exit 4")
+	for range 5 {
+		p := h.start(l)
+		if u := h.next(p, davit.StatusExited); u.Exit.Code != 4 {
+			t.Errorf("got %+v", u)
+		}
+		h.must(h.rt.Forget(l.Container.ID))
+	}
 }
 
 // TestHolderKilled kills the keeper of a container: the container must not

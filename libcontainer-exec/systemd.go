@@ -28,6 +28,8 @@ const (
 	// limits that the user asked for, and not its keeper.
 	holderMemory = 16 << 20
 	holderTasks  = 32
+	// leaveTimeout bounds the wait for an earlier unit of the same name.
+	leaveTimeout = 5 * time.Second
 	// unitExists is the error of StartTransientUnit for a name that is taken.
 	unitExists = "org.freedesktop.systemd1.UnitExists"
 )
@@ -80,14 +82,7 @@ func (s *systemdLauncher) launch(ctx context.Context, l *launch) (*protocol.Conn
 	}
 	unit := unitName(l.c.Name, s.opts.ExecRoot)
 	result := make(chan string, 1)
-	properties := s.properties(l)
-	_, err = systemd.StartTransientUnitContext(ctx, unit, "fail", properties, result)
-	if isUnitExists(err) {
-		// A failed unit that was not collected yet is in the way: forget it.
-		_ = systemd.ResetFailedUnitContext(ctx, unit)
-		_, err = systemd.StartTransientUnitContext(ctx, unit, "fail", properties, result)
-	}
-	if err != nil {
+	if err := s.startUnit(ctx, systemd, unit, s.properties(l), result); err != nil {
 		return nil, davit.Errorf(davit.UnitFailed, "cannot start unit %s: %w", unit, err)
 	}
 	conn, err := s.awaitSocket(ctx, filepath.Join(l.dir, protocol.SocketFile), unit, result)
@@ -95,6 +90,32 @@ func (s *systemdLauncher) launch(ctx context.Context, l *launch) (*protocol.Conn
 		s.stop(ctx, systemd, unit)
 	}
 	return conn, err
+}
+
+// startUnit queues the unit's start. An earlier unit of the name that is about
+// to go, because its container has just ended, is waited for; one that failed
+// and was not collected is forgotten.
+func (s *systemdLauncher) startUnit(ctx context.Context, systemd *sddbus.Conn, unit string, properties []sddbus.Property, result chan<- string) error {
+	leaving, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	tick := time.NewTicker(connectPoll)
+	defer tick.Stop()
+	for {
+		_, err := systemd.StartTransientUnitContext(ctx, unit, "fail", properties, result)
+		if !isUnitExists(err) {
+			return err
+		}
+		state, stateErr := systemd.GetUnitPropertyContext(ctx, unit, "ActiveState")
+		if stateErr == nil && (state.Value.Value() == "active" || state.Value.Value() == "activating") {
+			return err
+		}
+		_ = systemd.ResetFailedUnitContext(ctx, unit) // it may have gone meanwhile
+		select {
+		case <-tick.C:
+		case <-leaving.Done():
+			return err
+		}
+	}
 }
 
 // awaitSocket connects to the holder as soon as it listens.

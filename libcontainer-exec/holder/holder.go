@@ -120,6 +120,9 @@ func becomeSupervisor() error {
 		return fmt.Errorf("cannot become a child subreaper: %w", err)
 	}
 	unix.Umask(0o022)
+	// Among the last that the kernel kills for want of memory; refused without
+	// CAP_SYS_RESOURCE. Each process of the container has its score set.
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("-500"), 0)
 	own, err := os.Readlink("/proc/self/ns/mnt")
 	if err != nil {
 		return fmt.Errorf("cannot tell the own mount namespace: %w", err)

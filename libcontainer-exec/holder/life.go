@@ -68,7 +68,7 @@ func (h *holder) create() (*run, error) {
 	if err := h.enterCgroup(); err != nil {
 		return nil, err
 	}
-	if err := mountRootfs(h.spec.Rootfs); err != nil {
+	if err := mountRootfs(h.spec.Rootfs, filepath.Join(h.dir, "layers")); err != nil {
 		return nil, err
 	}
 	if h.spec.LogPath != "" {

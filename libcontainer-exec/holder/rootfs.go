@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
@@ -15,13 +17,13 @@ import (
 // mountRootfs mounts the overlay. The new mount API takes one lower directory
 // a call (lowerdir+, Linux 6.5), so that their number and their names do not
 // matter; mount(2) takes at most a page of options.
-func mountRootfs(r protocol.Rootfs) error {
+func mountRootfs(r protocol.Rootfs, scratch string) error {
 	if len(r.Lower) == 0 {
 		return errors.New("cannot mount the root file system: the image has no layers")
 	}
 	err := mountLayers(r)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
-		if oldErr := mountPage(r); oldErr != nil {
+		if oldErr := mountPage(r, scratch); oldErr != nil {
 			return fmt.Errorf("cannot mount the root file system at %s: %w", r.Target, errors.Join(err, oldErr))
 		}
 		return nil
@@ -76,35 +78,30 @@ func kernelLog(fs int) string {
 	return " (" + strings.TrimSpace(string(buf[:n])) + ")"
 }
 
-// mountPage mounts with mount(2), by names relative to the layers' common
-// directory. The working directory is the process's, and nothing else uses it
-// that early.
-func mountPage(r protocol.Rootfs) error {
-	dir := commonDir(r.Lower)
-	if err := os.Chdir(dir); err != nil {
+// mountPage mounts with mount(2), whose options fit into one page: by the names
+// of symbolic links in scratch, a directory that is made for it. The working
+// directory is the process's, and nothing else uses it that early.
+func mountPage(r protocol.Rootfs, scratch string) (err error) {
+	if err := os.Mkdir(scratch, 0o700); err != nil {
 		return err
 	}
-	defer func() { _ = os.Chdir("/") }()
-	escape := strings.NewReplacer(`\`, `\\`, ":", `\:`, ",", `\,`)
-	lower := make([]string, len(r.Lower))
-	for i, l := range r.Lower {
-		lower[i] = escape.Replace(strings.TrimPrefix(l, dir))
-	}
-	options := "lowerdir=" + strings.Join(lower, ":") + ",upperdir=" + escape.Replace(r.Upper) + ",workdir=" + escape.Replace(r.Work)
-	if len(options) >= os.Getpagesize() {
-		return fmt.Errorf("%d layers are too many for this kernel: Linux 6.5 lifts the limit", len(r.Lower))
-	}
-	return os.NewSyscallError("mount", unix.Mount("overlay", r.Target, "overlay", 0, options))
-}
-
-// commonDir returns the deepest directory that holds all paths, with a slash
-// at its end.
-func commonDir(paths []string) string {
-	common := paths[0][:strings.LastIndexByte(paths[0], '/')+1]
-	for _, p := range paths[1:] {
-		for !strings.HasPrefix(p, common) {
-			common = common[:strings.LastIndexByte(common[:len(common)-1], '/')+1]
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+	names := make([]string, len(r.Lower))
+	for i, dir := range r.Lower {
+		names[i] = strconv.Itoa(i)
+		if err := os.Symlink(dir, filepath.Join(scratch, names[i])); err != nil {
+			return err
 		}
 	}
-	return common
+	for name, dir := range map[string]string{"upper": r.Upper, "work": r.Work} {
+		if err := os.Symlink(dir, filepath.Join(scratch, name)); err != nil {
+			return err
+		}
+	}
+	if err := os.Chdir(scratch); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Chdir("/")) }()
+	options := "lowerdir=" + strings.Join(names, ":") + ",upperdir=upper,workdir=work"
+	return os.NewSyscallError("mount", unix.Mount("overlay", r.Target, "overlay", 0, options))
 }

@@ -122,6 +122,9 @@ func (c *conn) answer(req *protocol.Request, fds []int) {
 	case protocol.OpCreated:
 		<-h.created
 		packet.Error = h.createErr
+		h.mu.Lock()
+		packet.Pid = h.state.Pid
+		h.mu.Unlock()
 	case protocol.OpHold:
 		h.mu.Lock()
 		h.hold, fds = append(h.hold, fds...), nil
