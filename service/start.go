@@ -51,6 +51,10 @@ func (s *Service) start(ctx context.Context, j *engine.Job, q davit.Start) (davi
 	}
 	if err := s.launch(ctx, j, c); err != nil {
 		s.recordFailure(c, err)
+		if rec.HostConfig.AutoRemove {
+			_, derr := s.eng.Submit(engine.Detached(ctx), davit.Delete{Container: c.id, Volumes: true})
+			err = errors.Join(err, derr)
+		}
 		return davit.Nothing{}, err
 	}
 	return davit.Nothing{}, nil

@@ -94,8 +94,8 @@ func (s *Service) killAndWait(ctx context.Context, c *container, proc davit.Proc
 // signal sends a signal that is to end the container.
 func (s *Service) signal(ctx context.Context, c *container, proc davit.Process, sig int) error {
 	err := proc.Signal(ctx, sig, true)
-	if errors.Is(err, os.ErrClosed) || errors.Is(err, os.ErrProcessDone) {
-		return nil
+	if errors.Is(err, os.ErrClosed) || davit.CodeOf(err) == davit.ContainerNotRunning {
+		return nil // it ended by itself; its exit is on the way
 	}
 	if err == nil {
 		s.emitContainer("kill", c, map[string]string{"signal": itoa(sig)})
