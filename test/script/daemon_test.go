@@ -27,8 +27,7 @@ func exitCode(err error) int {
 // davitd runs the daemon's binary to its end.
 func davitd(t *testing.T, args ...string) (string, int) {
 	t.Helper()
-	command(t, "make", "-s", "-C", repository(t), "build")
-	out, err := exec.Command(filepath.Join(repository(t), "bin", "davitd"), args...).CombinedOutput()
+	out, err := exec.Command(filepath.Join(binaries(t), "davitd"), args...).CombinedOutput()
 	return string(out), exitCode(err)
 }
 

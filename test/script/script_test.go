@@ -50,6 +50,17 @@ func repository(t testing.TB) string {
 	return filepath.Dir(filepath.Dir(wd))
 }
 
+// binaries returns the directory of the programs to test: those of
+// DAVIT_BIN, or else freshly built ones.
+func binaries(t testing.TB) string {
+	t.Helper()
+	if dir := os.Getenv("DAVIT_BIN"); dir != "" {
+		return dir
+	}
+	command(t, "make", "-s", "-C", repository(t), "build")
+	return filepath.Join(repository(t), "bin")
+}
+
 func requireRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -71,13 +82,12 @@ func command(t testing.TB, name string, args ...string) string {
 func newHost(t testing.TB, flags ...string) *host {
 	t.Helper()
 	requireRoot(t)
-	command(t, "make", "-s", "-C", repository(t), "build")
 	dir, err := os.MkdirTemp("", "davit-script-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := filepath.Base(dir)[len("davit-script-"):]
-	h := &host{dir: dir, bin: filepath.Join(repository(t), "bin"), inside: "dvi-" + id, outside: "dvo-" + id}
+	h := &host{dir: dir, bin: binaries(t), inside: "dvi-" + id, outside: "dvo-" + id}
 	t.Cleanup(func() { h.remove(t) })
 	for _, ns := range []string{h.inside, h.outside} {
 		command(t, "ip", "netns", "add", ns)
