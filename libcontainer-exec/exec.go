@@ -55,7 +55,9 @@ func (p *Process) exec(ctx context.Context, x davit.Exec) (*ExecProcess, error) 
 		Rows: clamp16(x.ConsoleSize[0]), Cols: clamp16(x.ConsoleSize[1]),
 	}
 	file := filepath.Join(p.dir, "exec-"+e.id+".json")
-	if err := protocol.WriteFile(file, spec); err != nil {
+	if err := protocol.WriteFile(file, spec); errors.Is(err, os.ErrNotExist) {
+		return nil, errGone // with its directory
+	} else if err != nil {
 		return nil, err
 	}
 	defer os.Remove(file)
