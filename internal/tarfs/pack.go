@@ -20,9 +20,10 @@ import (
 )
 
 // Pack writes a tar of what path names under root. The first entry has the last
-// element of path as its name, "." for a path that ends in "/." and for the
-// root itself; all others are below it. A symbolic link is packed as such.
-// Files that vanish meanwhile are left out, and sockets, which tar has not.
+// element of path as its name, "." for a path that ends in "/.", and "/" for the
+// root (which is what the docker CLI expects); all others are below it. A
+// symbolic link is packed as such. Files that vanish meanwhile are left out, and
+// sockets, which tar has not.
 func Pack(ctx context.Context, root, name string, w io.Writer) error {
 	return pack(ctx.Err, root, name, w)
 }
@@ -37,7 +38,7 @@ func pack(check func() error, root, name string, w io.Writer) error {
 			return err
 		}
 		base := path.Base(name)
-		if strings.HasSuffix(name, "/.") || name == "/" {
+		if strings.HasSuffix(name, "/.") {
 			base = "."
 		}
 		if err := p.add(name, base, fi); err != nil {
@@ -86,7 +87,7 @@ func (p *packer) add(name, entry string, fi fs.FileInfo) error {
 }
 
 func (p *packer) addDir(name, entry string, fi fs.FileInfo) error {
-	hdr, err := header(fi, entry+"/", "")
+	hdr, err := header(fi, strings.TrimSuffix(entry, "/")+"/", "")
 	if err != nil {
 		return err
 	}
@@ -110,7 +111,7 @@ func (p *packer) addDir(name, entry string, fi fs.FileInfo) error {
 			}
 			continue
 		}
-		if err := p.add(child, entry+"/"+c.Name(), fi); err != nil {
+		if err := p.add(child, hdr.Name+c.Name(), fi); err != nil {
 			return err
 		}
 	}

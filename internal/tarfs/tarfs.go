@@ -30,17 +30,15 @@ var (
 // Absolute makes path absolute and clean, and keeps the "/" or "/." at its end,
 // which say that it must be a directory.
 func Absolute(name string) string {
-	clean := path.Clean("/" + name)
-	if clean == "/" {
+	clean := strings.TrimSuffix(path.Clean("/"+name), "/")
+	switch {
+	case path.Base(name) == ".":
+		return clean + "/."
+	case clean == "" || strings.HasSuffix(name, "/"):
+		return clean + "/"
+	default:
 		return clean
 	}
-	if path.Base(name) == "." {
-		return clean + "/."
-	}
-	if strings.HasSuffix(name, "/") {
-		return clean + "/"
-	}
-	return clean
 }
 
 // Lstat describes what path names under root. target is where a symbolic link

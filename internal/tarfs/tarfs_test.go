@@ -98,6 +98,7 @@ func TestPackNamesEntriesAsDockerDoes(t *testing.T) {
 		{"/../../etc/passwd", []string{"passwd"}},
 		{"/out", []string{"out -> " + secret}},
 		{"/tmp", []string{"tmp/", "tmp/fifo"}},
+		{"/tmp/../.", []string{"./", "./a/", "./a/b/", "./a/b/file", "./a/b/hard -> ./a/b/file", "./a/link -> b", "./etc/", "./etc/passwd", "./out -> " + secret, "./tmp/", "./tmp/fifo"}},
 	}
 	for _, tt := range tests {
 		var buf bytes.Buffer
@@ -326,7 +327,7 @@ func TestPackLeavesOutTheKernelsFiles(t *testing.T) {
 		}
 	}
 	for path, want := range map[string][]string{
-		"/":      {"./", "./a/", "./a/b/", "./a/b/file", "./a/run/", "./a/run/x", "./dev/", "./etc/", "./etc/passwd", "./proc/", "./tmp/"},
+		"/":      {"/", "/a/", "/a/b/", "/a/b/file", "/a/run/", "/a/run/x", "/dev/", "/etc/", "/etc/passwd", "/proc/", "/tmp/"},
 		"/proc":  {"proc/"},
 		"/dev/x": {"x"},
 	} {
