@@ -95,7 +95,7 @@ func (in *Install) Unpack(ctx context.Context, below []digest.Digest, diff diges
 	// says: that is how every engine does it, and tars of private directories
 	// would make images whose users cannot enter.
 	u := &unpacker{root: filepath.Join(tmp, "layer", "diff"), parents: in.dirs(below)}
-	if err := os.MkdirAll(u.root, 0o755); err != nil {
+	if err := errors.Join(os.MkdirAll(u.root, 0o700), os.Chmod(u.root, 0o755)); err != nil { // whatever the umask
 		return Layer{}, fmt.Errorf("cannot make a layer: %w", fault.NoSpace(err, s.dir))
 	}
 	what := "the archive"

@@ -433,3 +433,27 @@ func TestOpenRefusesOverlayfs(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestUmaskDoesNotMatter(t *testing.T) {
+	old := unix.Umask(0o077)
+	defer unix.Umask(old)
+	f := open(t, t.TempDir())
+	file := tartest.File("a/b/file", "x")
+	file.Mode = 0o666
+	if err := f.Create(container, f.image("i", tartest.Make(t, file, tartest.Dir("c")))); err != nil {
+		t.Fatal(err)
+	}
+	dir, release, err := f.Mount(container)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]uint32{".": 0o755, "a": 0o755, "a/b": 0o755, "a/b/file": 0o666, "c": 0o755} {
+		var st unix.Stat_t
+		if err := unix.Lstat(filepath.Join(dir, name), &st); err != nil || st.Mode&0o7777 != want {
+			t.Errorf("%s has the mode %o, %v; want %o", name, st.Mode&0o7777, err, want)
+		}
+	}
+	if err := release(); err != nil {
+		t.Error(err)
+	}
+}
