@@ -185,7 +185,7 @@ func convertMounts(l davit.Launch) ([]protocol.Mount, error) {
 		case "shared", "rshared":
 			return nil, davit.Errorf(davit.NotSupported, "cannot share mounts at %s with the host: containers are in a mount namespace that only receives; use rslave", m.Target)
 		}
-		mount := protocol.Mount{Type: "bind", Source: m.Source, Target: m.Target, ReadOnly: !m.ReadWrite, Propagation: m.Propagation}
+		mount := protocol.Mount{Type: "bind", Source: m.Source, Target: m.Target, ReadOnly: !m.ReadWrite, Propagation: m.Propagation, MakeSource: m.MakeSource}
 		if m.Type == "tmpfs" {
 			mount.Type, mount.Source = "tmpfs", ""
 			if m.Options != "" {

@@ -5,6 +5,7 @@ package monitor
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -73,6 +74,9 @@ func userMount(m protocol.Mount) (specs.Mount, error) {
 			mount.Options = append(mount.Options, "ro")
 		}
 	case "bind":
+		if err := bindSource(m); err != nil {
+			return mount, err
+		}
 		propagation := m.Propagation
 		if propagation == "" {
 			propagation = "rprivate"
@@ -85,6 +89,22 @@ func userMount(m protocol.Mount) (specs.Mount, error) {
 		return specs.Mount{}, fail(protocol.KindInvalid, fmt.Errorf("invalid mount type %q at %s", m.Type, m.Target))
 	}
 	return mount, nil
+}
+
+// bindSource makes the source of a bind mount, or refuses a missing one. It is
+// done here and not in the daemon, whose sandbox hides parts of the host.
+func bindSource(m protocol.Mount) error {
+	_, err := os.Stat(m.Source)
+	if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if !m.MakeSource {
+		return fail(protocol.KindInvalid, fmt.Errorf("invalid mount config for type \"bind\": bind source path does not exist: %s", m.Source))
+	}
+	if err := os.MkdirAll(m.Source, 0o755); err != nil {
+		return fmt.Errorf("cannot make the source of a bind mount: %w", err)
+	}
+	return nil
 }
 
 // readonly asks for a read-only mount together with what is mounted below it,

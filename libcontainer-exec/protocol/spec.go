@@ -77,6 +77,7 @@ type Mount struct {
 	ReadOnly    bool
 	Propagation string   // "" is rprivate
 	Options     []string // tmpfs only, mount(8)
+	MakeSource  bool     // bind only: make the source, a directory, when it is missing
 }
 
 // Security is how far the container is confined.
