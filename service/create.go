@@ -229,7 +229,9 @@ func (s *Service) checkHostConfig(r *davit.Container) error {
 	switch h.NetworkMode {
 	case "bridge", "none", "host":
 	default:
-		return davit.Errorf(davit.NoSuchNetwork, "network %s not found: this version has bridge, host and none", h.NetworkMode)
+		// Not NoSuchNetwork: to a create, the docker CLI takes a 404 for a missing
+		// image, and pulls it.
+		return invalid("network %s not found: this version has bridge, host and none", h.NetworkMode)
 	}
 	switch p := h.RestartPolicy; p.Name {
 	case "", "no":

@@ -178,7 +178,7 @@ func (s *Service) wait(ctx context.Context, _ *engine.Job, q davit.Wait) (davit.
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	x := davit.Exit{Code: c.rec.State.ExitCode, OOMKilled: c.rec.State.OOMKilled, At: c.rec.State.FinishedAt, Error: c.rec.State.Error}
+	x := davit.Exit{Code: c.rec.State.ExitCode, OOMKilled: c.rec.State.OOMKilled, At: c.rec.State.FinishedAt}
 	return x, nil
 }
 
