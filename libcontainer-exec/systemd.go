@@ -106,7 +106,7 @@ func (s *systemdLauncher) startUnit(ctx context.Context, systemd *sddbus.Conn, u
 			return err
 		}
 		state, stateErr := systemd.GetUnitPropertyContext(ctx, unit, "ActiveState")
-		if stateErr == nil && (state.Value.Value() == "active" || state.Value.Value() == "activating") {
+		if stateErr == nil && state.Value.Value() == "active" {
 			return err
 		}
 		_ = systemd.ResetFailedUnitContext(ctx, unit) // it may have gone meanwhile
@@ -138,10 +138,18 @@ func (s *systemdLauncher) awaitSocket(ctx context.Context, path, unit string, re
 	}
 }
 
-// stop ends a unit that is of no use, without waiting.
+// stop ends a unit that is of no use, and waits for that.
 func (s *systemdLauncher) stop(ctx context.Context, systemd *sddbus.Conn, unit string) {
-	if _, err := systemd.StopUnitContext(context.WithoutCancel(ctx), unit, "fail", nil); err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
+	defer cancel()
+	result := make(chan string, 1)
+	if _, err := systemd.StopUnitContext(ctx, unit, "replace", result); err != nil {
 		s.log.Debug("cannot stop a unit that failed", "unit", unit, "error", err)
+		return // it has gone by itself
+	}
+	select {
+	case <-result:
+	case <-ctx.Done():
 	}
 }
 
