@@ -23,16 +23,18 @@ type vm struct {
 	disk  string
 	conn  net.Conn
 	lines *bufio.Reader
+	asked int
 }
 
-// agent answers on the second serial line: a script by line, in base64, and for each one
-// line with its exit status and its output. systemd starts it.
+// agent answers on the second serial line: a line is a number and a script, in
+// base64; the answer is the number, the exit status and the output. systemd
+// starts it.
 const agent = `#!/bin/bash
 exec 3<>/dev/ttyS1
 stty raw -echo <&3
-while read -r -u 3 line; do
-	out=$(base64 -d <<<"$line" | timeout 80 ` + environment + ` /bin/bash -eu 2>&1 | base64 -w 0; exit "${PIPESTATUS[1]}")
-	echo "$? $out" >&3
+while read -r -u 3 number script; do
+	out=$(base64 -d <<<"$script" | timeout 80 ` + environment + ` /bin/bash -eu 2>&1 | base64 -w 0; exit "${PIPESTATUS[1]}")
+	echo "$number $? $out" >&3
 done
 `
 
@@ -85,7 +87,6 @@ func (m *vm) boot(g *guest) {
 		_, err := m.ask("true", 2*time.Second)
 		return err == nil
 	})
-	m.drain()
 	g.must("ip link set eth0 name wan0")
 	g.network()
 }
@@ -100,38 +101,35 @@ func (m *vm) one(g *guest, pattern string) string {
 	return found[0]
 }
 
-// drain reads the answers to questions that were asked before the agent was up.
-func (m *vm) drain() {
-	for {
-		if err := m.conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
-			return
-		}
-		if _, err := m.lines.ReadString('\n'); err != nil {
-			return
-		}
-	}
-}
-
 func (m *vm) exec(script string) (result, error) { return m.ask(script, limit) }
 
+// ask waits for the answer to this question: there are old ones, from before the
+// agent was up, that nobody waited for.
 func (m *vm) ask(script string, within time.Duration) (result, error) {
 	if err := m.conn.SetDeadline(time.Now().Add(within)); err != nil {
 		return result{}, err
 	}
-	if _, err := fmt.Fprintln(m.conn, base64.StdEncoding.EncodeToString([]byte(script))); err != nil {
+	m.asked++
+	if _, err := fmt.Fprintln(m.conn, m.asked, base64.StdEncoding.EncodeToString([]byte(script))); err != nil {
 		return result{}, err
 	}
-	line, err := m.lines.ReadString('\n')
-	if err != nil {
-		return result{}, err
+	for {
+		line, err := m.lines.ReadString('\n')
+		if err != nil {
+			return result{}, err
+		}
+		number, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		if number != strconv.Itoa(m.asked) {
+			continue
+		}
+		status, text, _ := strings.Cut(rest, " ")
+		code, err := strconv.Atoi(status)
+		if err != nil {
+			return result{}, fmt.Errorf("the agent answered %q", line)
+		}
+		out, err := base64.StdEncoding.DecodeString(text)
+		return result{out: string(out), code: code}, err
 	}
-	status, text, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-	code, err := strconv.Atoi(status)
-	if !ok || err != nil {
-		return result{}, fmt.Errorf("the agent answered %q", line)
-	}
-	out, err := base64.StdEncoding.DecodeString(text)
-	return result{out: string(out), code: code}, err
 }
 
 // fetch reads the disk's file system without mounting it.
