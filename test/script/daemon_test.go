@@ -186,7 +186,7 @@ func (h *host) rules(t testing.TB) string {
 // while the daemon is killed and started.
 func TestConnectionSurvives(t *testing.T) {
 	h := newHost(t)
-	h.mustDocker(t, "run", "-d", "--name", "echo", "-p", "7000:7000", "busybox", "nc", "-lk", "-p", "7000", "-e", "cat")
+	h.mustDocker(t, "run", "-d", "--name", "echo", "-p", "7000:7000", "busybox", "nc", "-ll", "-p", "7000", "-e", "cat")
 	c := exec.Command("nsenter", "--net=/run/netns/"+h.outside, "busybox", "nc", insideAddress, "7000")
 	in, err := c.StdinPipe()
 	if err != nil {
@@ -197,7 +197,8 @@ func TestConnectionSurvives(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.await(t, "the server to listen", func() bool {
-		return exec.Command("nsenter", "--net=/run/netns/"+h.outside, "busybox", "nc", "-z", insideAddress, "7000").Run() == nil
+		out, err := h.docker("exec", "echo", "netstat", "-ltn")
+		return err == nil && strings.Contains(out, ":7000")
 	})
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
