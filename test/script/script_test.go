@@ -207,6 +207,11 @@ func (h *host) importBusybox(t testing.TB) {
 		}
 	}
 	command(t, "cp", "/bin/busybox", root+"/bin/busybox")
+	build := exec.Command("go", "build", "-o", root+"/bin/udpecho", "./udpecho")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("cannot build udpecho: %v\n%s", err, out)
+	}
 	command(t, "chroot", root, "/bin/busybox", "--install", "-s", "/bin")
 	files := map[string]string{
 		"etc/passwd":         "root:x:0:0:root:/root:/bin/sh\njoe:x:1000:1000:joe:/home/joe:/bin/sh\n",
