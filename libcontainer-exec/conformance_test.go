@@ -30,7 +30,6 @@ func TestRuntimeConforms(t *testing.T) {
 // conformingLaunch is that of the shell with another record.
 func (h *host) conformingLaunch(rt *Runtime, c *davit.Container) davit.Launch {
 	h.rt = rt
-	return h.launch("", func(l *davit.Launch) {
-		l.Container = c
-	})
+	h.t.Cleanup(func() { h.checkGone(c.ID) })
+	return h.launch("", func(l *davit.Launch) { l.Container = c })
 }

@@ -74,6 +74,9 @@ func (p *Process) awaitCreated(ctx context.Context) error {
 // abortTimeout bounds the wait for a holder to clean up after itself.
 const abortTimeout = 10 * time.Second
 
+// answerTimeout bounds the wait for a holder that is to be adopted.
+const answerTimeout = 10 * time.Second
+
 // abort lets go of a holder whose container is not wanted, or could not be
 // made, and waits for it to leave: until then it may still touch its directory.
 func (p *Process) abort(ctx context.Context) {
@@ -91,6 +94,8 @@ func (p *Process) abort(ctx context.Context) {
 
 // reconnect finds the holder, or how the container ended without one.
 func (p *Process) reconnect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errors.New("its monitor does not answer"))
+	defer cancel()
 	conn, err := protocol.Dial(filepath.Join(p.dir, protocol.SocketFile))
 	if err == nil {
 		cl := newClient(conn, p.enqueue)

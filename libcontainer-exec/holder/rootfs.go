@@ -21,17 +21,33 @@ func mountRootfs(r protocol.Rootfs, scratch string) error {
 	if len(r.Lower) == 0 {
 		return errors.New("cannot mount the root file system: the image has no layers")
 	}
-	err := mountLayers(r)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {
-		if oldErr := mountPage(r, scratch); oldErr != nil {
-			return fmt.Errorf("cannot mount the root file system at %s: %w", r.Target, errors.Join(err, oldErr))
-		}
-		return nil
+	var err error
+	if takesLayers() {
+		err = mountLayers(r)
+	} else {
+		err = mountPage(r, scratch)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot mount the root file system at %s: %w", r.Target, err)
 	}
 	return nil
+}
+
+// takesLayers tells whether the kernel is 6.5 or newer. To try would leave a
+// line in an older kernel's log at each start.
+func takesLayers() bool {
+	var name unix.Utsname
+	if unix.Uname(&name) != nil {
+		return false
+	}
+	major, rest, _ := strings.Cut(unix.ByteSliceToString(name.Release[:]), ".")
+	digits := 0
+	for digits < len(rest) && rest[digits] >= '0' && rest[digits] <= '9' {
+		digits++
+	}
+	m, _ := strconv.Atoi(major)
+	n, _ := strconv.Atoi(rest[:digits])
+	return m > 6 || m == 6 && n >= 5
 }
 
 func mountLayers(r protocol.Rootfs) error {
@@ -103,5 +119,19 @@ func mountPage(r protocol.Rootfs, scratch string) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.Chdir("/")) }()
 	options := "lowerdir=" + strings.Join(names, ":") + ",upperdir=upper,workdir=work"
-	return os.NewSyscallError("mount", unix.Mount("overlay", r.Target, "overlay", 0, options))
+	if err := unix.Mount("overlay", r.Target, "overlay", 0, options); err != nil {
+		return errors.Join(os.NewSyscallError("mount", err), missing(r))
+	}
+	return nil
+}
+
+// missing names the first directory of r that is not there: mount(2) tells no
+// more than that one is.
+func missing(r protocol.Rootfs) error {
+	for _, dir := range append([]string{r.Upper, r.Work, r.Target}, r.Lower...) {
+		if _, err := os.Stat(dir); err != nil {
+			return err
+		}
+	}
+	return nil
 }

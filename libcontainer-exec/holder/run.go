@@ -239,13 +239,16 @@ func (r *run) exit() *protocol.Exit {
 // EOF of a pipe, EIO of a terminal.
 func (r *run) pump(stream containerlog.Stream, f *os.File) {
 	buf := make([]byte, chunk)
+	failing := false // a full disk is complained about once, not once a line
 	for {
 		n, err := f.Read(buf)
 		if n > 0 {
 			if r.h.log != nil {
-				if err := r.h.log.Write(stream, buf[:n]); err != nil {
-					r.h.complain("cannot write the log", err)
+				logErr := r.h.log.Write(stream, buf[:n])
+				if logErr != nil && !failing {
+					r.h.complain("cannot write the log, output is lost", logErr)
 				}
+				failing = logErr != nil
 			}
 			r.h.broadcast(stream, buf[:n])
 		}

@@ -65,7 +65,7 @@ func deviceRules(privileged bool) []specs.LinuxDeviceCgroup {
 // would fail in a late stage of libcontainer with an obscure message, so it is
 // lowered to the own hard limit, as the kernel would for any child.
 func rlimits(ulimits []protocol.Ulimit) ([]specs.POSIXRlimit, error) {
-	unlimited := hasCapability(capability.CAP_SYS_RESOURCE)
+	privileged := hasCapability(capability.CAP_SYS_RESOURCE)
 	out := make([]specs.POSIXRlimit, 0, len(ulimits))
 	for _, u := range ulimits {
 		resource, ok := rlimitNumbers[strings.ToLower(u.Name)]
@@ -76,16 +76,33 @@ func rlimits(ulimits []protocol.Ulimit) ([]specs.POSIXRlimit, error) {
 		if soft > hard {
 			return nil, fail(protocol.KindInvalid, fmt.Errorf("ulimit soft limit must be less than or equal to hard limit: %d > %d", u.Soft, u.Hard))
 		}
-		if !unlimited {
-			var own unix.Rlimit
-			if err := unix.Getrlimit(resource, &own); err != nil {
-				return nil, fmt.Errorf("cannot read the own limit of %s: %w", u.Name, err)
-			}
-			soft, hard = min(soft, own.Max), min(hard, own.Max)
+		most, err := highestLimit(resource, privileged)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the own limit of %s: %w", u.Name, err)
 		}
+		soft, hard = min(soft, most), min(hard, most)
 		out = append(out, specs.POSIXRlimit{Type: "RLIMIT_" + strings.ToUpper(u.Name), Soft: soft, Hard: hard})
 	}
 	return out, nil
+}
+
+// highestLimit returns what this process may set a limit to: its own hard
+// limit or, with CAP_SYS_RESOURCE, anything but more open files than the system
+// allows (fs.nr_open, proc_sys_fs(5)).
+func highestLimit(resource int, privileged bool) (uint64, error) {
+	if !privileged {
+		var own unix.Rlimit
+		err := unix.Getrlimit(resource, &own)
+		return own.Max, err
+	}
+	if resource != unix.RLIMIT_NOFILE {
+		return math.MaxUint64, nil
+	}
+	p, err := os.ReadFile("/proc/sys/fs/nr_open")
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseUint(strings.TrimSpace(string(p)), 10, 64)
 }
 
 func rlimitValue(v int64) uint64 {
