@@ -30,34 +30,11 @@ func listContainers(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := nameImages(c, list); err != nil {
-		return err
-	}
 	out, now := []container.Summary{}, time.Now()
 	for i := range list {
 		out = append(out, summaryWire(&list[i], now))
 	}
 	return c.reply(http.StatusOK, out)
-}
-
-// nameImages fills in the images of containers that came without: a line of
-// docker ps shows the user's reference only while it still means the image.
-func nameImages(c *call, list []davit.ContainerInfo) error {
-	if !slices.ContainsFunc(list, func(i davit.ContainerInfo) bool { return i.Image == nil }) {
-		return nil
-	}
-	images, err := query(c, davit.Images{All: true})
-	if err != nil {
-		return err
-	}
-	for n := range list {
-		for _, img := range images {
-			if list[n].Image == nil && img.ID == list[n].ImageID {
-				list[n].Image = &davit.Image{ID: img.ID, Tags: img.Tags, Digests: img.Digests}
-			}
-		}
-	}
-	return nil
 }
 
 func inspectContainer(c *call) error {

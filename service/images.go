@@ -139,6 +139,9 @@ func (s *Service) tag(_ context.Context, _ *engine.Job, q davit.Tag) (davit.Noth
 }
 
 func (s *Service) removeImage(_ context.Context, _ *engine.Job, q davit.ImageDelete) ([]davit.ImageDeletion, error) {
+	if err := s.checkRunning(q.Image); err != nil {
+		return nil, err
+	}
 	done, err := s.Images.Remove(q.Image, q.Force, s.imageUser)
 	for _, d := range done {
 		if d.Untagged != "" {
@@ -149,6 +152,26 @@ func (s *Service) removeImage(_ context.Context, _ *engine.Job, q davit.ImageDel
 		}
 	}
 	return done, err
+}
+
+// checkRunning refuses to remove the last name of an image, or the image by
+// its id, while a container of it runs: force does not help against that.
+func (s *Service) checkRunning(ref string) error {
+	img, err := s.Images.Get(ref)
+	if err != nil {
+		return err
+	}
+	named := slices.Contains(img.Tags, ref) || slices.Contains(img.Tags, ref+":latest")
+	if named && len(img.Tags) > 1 {
+		return nil
+	}
+	for _, c := range s.all() {
+		if rec := c.record(); rec.ImageID == img.ID && rec.State.Running() {
+			return davit.Errorf(davit.ImageInUse, "conflict: unable to delete %s (cannot be forced) - image is being used by running container %s",
+				davit.ShortID(img.ID.String()), davit.ShortID(rec.ID))
+		}
+	}
+	return nil
 }
 
 // imageUser returns the id of a container that was made from the image.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/opencontainers/go-digest"
 )
 
 // containerFilters are the filters of GET /containers/json that this engine
@@ -50,15 +51,36 @@ func (s *Service) list(_ context.Context, _ *engine.Job, q davit.Containers) ([]
 	if q.Limit > 0 && len(recs) > q.Limit {
 		recs = recs[:q.Limit]
 	}
+	images, err := s.imagesByID(recs)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]davit.ContainerInfo, 0, len(recs))
 	for _, rec := range recs {
-		info := davit.ContainerInfo{Container: rec, SizeRw: -1, SizeRootFs: -1}
+		info := davit.ContainerInfo{Container: rec, Image: images[rec.ImageID], SizeRw: -1, SizeRootFs: -1}
 		if q.Size {
 			if err := s.measure(&info); err != nil {
 				return nil, err
 			}
 		}
 		out = append(out, info)
+	}
+	return out, nil
+}
+
+// imagesByID returns the images that the containers were made from, as far as
+// they are still there.
+func (s *Service) imagesByID(recs []davit.Container) (map[digest.Digest]*davit.Image, error) {
+	if len(recs) == 0 {
+		return nil, nil
+	}
+	images, err := s.Images.List()
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[digest.Digest]*davit.Image, len(images))
+	for i := range images {
+		out[images[i].ID] = &images[i]
 	}
 	return out, nil
 }

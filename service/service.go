@@ -3,6 +3,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -94,13 +95,13 @@ func (s *Service) register() error {
 func (s *Service) registerContainers() error {
 	e := s.eng
 	return errors.Join(
-		engine.Register(e, engine.Type[davit.Create]{}, s.create),
-		engine.Register(e, engine.Type[davit.Run]{}, s.run),
+		engine.Register(e, labelled(func(q davit.Create) string { return cmp.Or(q.Name, q.Config.Image) }), s.create),
+		engine.Register(e, labelled(func(q davit.Run) string { return cmp.Or(q.Create.Name, q.Create.Config.Image) }), s.run),
 		engine.Register(e, onContainer(s, func(q davit.Start) string { return q.Container }), s.start),
 		engine.Register(e, onContainer(s, func(q davit.Stop) string { return q.Container }), s.stop),
 		engine.Register(e, onContainer(s, func(q davit.Restart) string { return q.Container }), s.restart),
 		// kill and resize do not queue: they must reach a container that a stop waits for.
-		engine.Register(e, engine.Type[davit.Kill]{}, s.kill),
+		engine.Register(e, labelled(func(q davit.Kill) string { return q.Container }), s.kill),
 		engine.Register(e, engine.Type[davit.Resize]{Class: engine.Query}, s.resize),
 		engine.Register(e, onContainer(s, func(q davit.Delete) string { return q.Container }), s.remove),
 		engine.Register(e, onContainer(s, func(q davit.Rename) string { return q.Container }), s.rename),
@@ -140,10 +141,10 @@ func (s *Service) registerImages() error {
 			Subject: func(q davit.Pull) (string, string) { return "pull:" + q.Reference, q.Reference },
 			Join:    func(q davit.Pull) string { return pullKey(q) },
 		}, s.pull),
-		engine.Register(e, engine.Type[davit.Import]{}, s.importImage),
+		engine.Register(e, labelled(func(q davit.Import) string { return q.Reference }), s.importImage),
 		engine.Register(e, engine.Type[davit.Load]{}, s.load),
-		engine.Register(e, engine.Type[davit.Tag]{}, s.tag),
-		engine.Register(e, engine.Type[davit.ImageDelete]{}, s.removeImage),
+		engine.Register(e, labelled(func(q davit.Tag) string { return q.Image }), s.tag),
+		engine.Register(e, labelled(func(q davit.ImageDelete) string { return q.Image }), s.removeImage),
 	)
 }
 
@@ -173,6 +174,12 @@ func onContainer[Q engine.Request](s *Service, name func(Q) string) engine.Type[
 		}
 		return "container:" + c.id, c.name()
 	}}
+}
+
+// labelled says what the jobs of a type are about without making them wait
+// for one another.
+func labelled[Q engine.Request](label func(Q) string) engine.Type[Q] {
+	return engine.Type[Q]{Subject: func(q Q) (string, string) { return "", label(q) }}
 }
 
 // find looks a container up by id, name or unambiguous prefix of the id.

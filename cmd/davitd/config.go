@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/registry"
 	"github.com/spf13/pflag"
 )
 
@@ -187,6 +188,9 @@ func validate(c *davit.Config) error {
 		if k, _, ok := strings.Cut(l, "="); !ok || k == "" {
 			return fmt.Errorf("invalid label %q: it must be key=value", l)
 		}
+	}
+	if err := registry.CheckInsecure(c.InsecureRegistries); err != nil {
+		return err
 	}
 	for _, ns := range c.DNS {
 		if _, err := netip.ParseAddr(ns); err != nil {

@@ -94,10 +94,13 @@ func (d *daemon) build() error {
 			UserAgent: "davit/" + davit.Release, Log: d.log,
 		}),
 	}
+	closers := []func() error{runtime.Close}
 	if d.config.Bridge != "none" {
-		if drivers.Network, err = bridge.New(networkConfig(&d.config), bridge.Options{StateDir: d.config.DataRoot + "/network", Log: d.log}); err != nil {
+		network, err := bridge.New(networkConfig(&d.config), bridge.Options{StateDir: d.config.DataRoot + "/network", Log: d.log})
+		if err != nil {
 			return err
 		}
+		drivers.Network, closers = network, append(closers, network.Close)
 	}
 	d.openDoors(&drivers)
 	d.service, err = service.New(service.Options{
@@ -107,8 +110,14 @@ func (d *daemon) build() error {
 	if err != nil {
 		return err
 	}
-	return d.eng.OnShutdown(engine.Storage, "service", func(context.Context) error {
-		return errors.Join(d.service.Close(), runtime.Close())
+	// The service first: it is what gives the drivers work.
+	closers = append([]func() error{d.service.Close}, closers...)
+	return d.eng.OnShutdown(engine.Networks, "service and drivers", func(context.Context) error {
+		var errs error
+		for _, closeOne := range closers {
+			errs = errors.Join(errs, closeOne())
+		}
+		return errs
 	})
 }
 

@@ -83,6 +83,10 @@ func (b *busDoor) Serve(ctx context.Context, ready func()) error {
 		b.log.Warn("no system bus: the engine is served on its sockets only", "reason", err)
 		return davit.Errorf(davit.AlreadySo, "no system bus")
 	}
+	if errors.Is(err, dbus.ErrNameTaken) {
+		b.log.Warn("another engine has the name on the bus: this one is served on its sockets only", "name", davit.BusName)
+		return davit.Errorf(davit.AlreadySo, "another engine is on the bus")
+	}
 	return err
 }
 
