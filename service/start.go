@@ -31,6 +31,9 @@ func (s *Service) run(ctx context.Context, j *engine.Job, q davit.Run) (davit.Cr
 	}
 	if _, err := engine.Do(ctx, s.eng, davit.Start{Container: made.ID}); err != nil {
 		_, derr := engine.Do(context.WithoutCancel(ctx), s.eng, davit.Delete{Container: made.ID, Force: true, Volumes: true})
+		if davit.CodeOf(derr) == davit.NoSuchContainer {
+			derr = nil // --rm was quicker
+		}
 		return davit.Created{}, errors.Join(err, derr)
 	}
 	return made, nil
@@ -65,8 +68,8 @@ func (s *Service) recordFailure(c *container, cause error) {
 	rec := c.update(func(r *davit.Container) {
 		r.State.Error = cause.Error()
 		r.State.ExitCode = exitStatusOf(cause)
-		r.Endpoints = nil
 	})
+	rec.Endpoints = nil // those in memory are needed by the undo, which comes after this
 	if err := s.State.PutContainer(&rec); err != nil {
 		s.log.Warn("cannot record a failed start", "container", rec.Name, "error", err)
 	}
