@@ -162,7 +162,7 @@ func (s *Service) wait(ctx context.Context, _ *engine.Job, q davit.Wait) (davit.
 	var met func(*container) bool
 	switch q.Condition {
 	case "", "not-running":
-		met = func(c *container) bool { return !c.rec.State.Running() || c.removed }
+		met = func(c *container) bool { return !c.rec.State.Running() || c.exits > exits || c.removed }
 	case "next-exit":
 		met = func(c *container) bool { return c.exits > exits || c.removed }
 	case "removed":
@@ -178,8 +178,10 @@ func (s *Service) wait(ctx context.Context, _ *engine.Job, q davit.Wait) (davit.
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	x := davit.Exit{Code: c.rec.State.ExitCode, OOMKilled: c.rec.State.OOMKilled, At: c.rec.State.FinishedAt}
-	return x, nil
+	if c.exits > exits { // it may run again by now
+		return davit.Exit{Code: c.lastEnd.Code, OOMKilled: c.lastEnd.OOMKilled, At: c.lastEnd.At}, nil
+	}
+	return davit.Exit{Code: c.rec.State.ExitCode, OOMKilled: c.rec.State.OOMKilled, At: c.rec.State.FinishedAt}, nil
 }
 
 // defaultDetachKeys is ctrl-p ctrl-q.

@@ -28,6 +28,7 @@ type Faults struct {
 	mu    sync.Mutex
 	fails map[string]error
 	hangs map[string]chan struct{}
+	hooks map[string]func()
 	calls []string
 }
 
@@ -52,6 +53,17 @@ func (f *Faults) Hang(method string) <-chan struct{} {
 	}
 	f.hangs[method] = make(chan struct{})
 	return f.hangs[method]
+}
+
+// Then calls do during the next call of the method, which must take a context,
+// before it does anything.
+func (f *Faults) Then(method string, do func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.hooks == nil {
+		f.hooks = map[string]func(){}
+	}
+	f.hooks[method] = do
 }
 
 // Calls returns the calls so far, each as "Method argument", of the named
@@ -82,8 +94,13 @@ func (f *Faults) enterContext(ctx context.Context, method, arg string) error {
 	}
 	f.mu.Lock()
 	come := f.hangs[method]
+	hook := f.hooks[method]
 	delete(f.hangs, method)
+	delete(f.hooks, method)
 	f.mu.Unlock()
+	if hook != nil {
+		hook()
+	}
 	if come != nil {
 		close(come)
 		<-ctx.Done()
