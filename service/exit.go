@@ -82,7 +82,8 @@ func (s *Service) exited(ctx context.Context, _ *engine.Job, q davit.Exited) (da
 	s.emitDie(c, q.Exit)
 	if c.record().HostConfig.AutoRemove {
 		// Not a child: it would be waited for by the job that waits for this one.
-		_, err := s.eng.Submit(engine.Detached(ctx), davit.Delete{Container: c.id, Force: true, Volumes: true})
+		// Not forced: a restart has it running again by then.
+		_, err := s.eng.Submit(engine.Detached(ctx), davit.Delete{Container: c.id, Volumes: true})
 		errs = errors.Join(errs, err)
 	}
 	return davit.Nothing{}, errs
