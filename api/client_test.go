@@ -74,9 +74,7 @@ func populate(d *door) {
 		OSType: "linux", Architecture: "x86_64", NCPU: 2, MemTotal: 8 << 30, DataRoot: "/var/lib/davit",
 		SecurityOptions: []string{"name=seccomp,profile=builtin"}, InsecureRegistries: []string{"127.0.0.0/8", "reg:5000"}, Warnings: []string{"WARNING: take care"},
 	})
-	bare := c
-	bare.Image = nil
-	answer(d, engine.Query, davit.Containers{}, []davit.ContainerInfo{bare})
+	answer(d, engine.Query, davit.Containers{}, []davit.ContainerInfo{c})
 	handle(d, engine.Query, func(_ context.Context, _ *engine.Job, q davit.ContainerInspect) (davit.ContainerInfo, error) {
 		return c, find(q.Container)
 	})
