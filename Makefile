@@ -8,6 +8,8 @@ ARCH := $(shell go env GOARCH 2>/dev/null)
 # The time of the commit: the same source makes the same package, byte for byte.
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 export SOURCE_DATE_EPOCH
+# What the black-box tests run: the binaries of `make build`.
+export DAVIT_BIN := $(CURDIR)/bin
 
 TAGS    := seccomp,runc_nocriu
 COMMIT  := $(shell git rev-parse --short=9 HEAD 2>/dev/null || echo unknown)
@@ -26,7 +28,7 @@ THIRD_PARTY := $(patsubst %/go.mod,%,$(wildcard third_party/*/go.mod))
 DEPS_BUILD := gcc libc6-dev pkg-config libseccomp-dev
 DEPS_RUN   := iptables iproute2 dbus systemd libseccomp2 procps
 DEPS_DEMO  := busybox-static curl
-DEPS_TEST  := systemd-container mmdebstrap docker-registry skopeo redis-server redis-tools shellcheck libxml2-utils
+DEPS_TEST  := systemd-container mmdebstrap docker-registry skopeo redis-tools shellcheck libxml2-utils
 
 .DEFAULT_GOAL := help
 

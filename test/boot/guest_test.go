@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -57,7 +58,8 @@ type result struct {
 	code int
 }
 
-// boot boots a copy of the tree with the files (by path in the guest) added.
+// boot boots a copy of the tree with the files and directories (by path in the
+// guest) added.
 // Outside of it is a network namespace of the test's.
 func boot(t *testing.T, m machine, tree string, files map[string]string) *guest {
 	t.Helper()
@@ -66,7 +68,8 @@ func boot(t *testing.T, m machine, tree string, files map[string]string) *guest 
 	// A copy, and not an overlay: the containers' overlays would not mount on one.
 	host(t, "cp", "-a", "--reflink=auto", tree, g.root)
 	for path, source := range files {
-		host(t, "cp", "-L", source, g.root+path)
+		host(t, "mkdir", "-p", filepath.Dir(g.root+path))
+		host(t, "cp", "-rL", source, g.root+path)
 	}
 	host(t, "ip", "netns", "add", g.netns)
 	t.Cleanup(func() { host(t, "ip", "netns", "delete", g.netns) })

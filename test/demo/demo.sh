@@ -53,7 +53,7 @@ find_bus() {
 
 # start_bus: the system bus with leave to own the name, or a bus of our own.
 start_bus() {
-	if busctl --quiet call org.freedesktop.DBus / org.freedesktop.DBus.Peer Ping 2>/dev/null; then
+	if busctl --quiet call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus GetId 2>/dev/null; then
 		if busctl --quiet status "${engine[0]}" >/dev/null 2>&1; then
 			die "an engine is on the system bus already; use it, or stop it with: systemctl stop davit.socket davit.service"
 		fi
@@ -131,7 +131,7 @@ make_image() {
 	echo 'served from a container' >"$root/srv/index.html"
 	tar --owner=0 --group=0 --numeric-owner -C "$root" -cf - . |
 		rest POST '/images/create?fromSrc=-&repo=busybox&tag=latest' --header 'Content-Type: application/x-tar' --data-binary @- |
-		field status
+		tail -n 1 | field status
 	rm -rf "$root"
 }
 
@@ -139,7 +139,7 @@ run_container() {
 	local id
 	# shellcheck disable=SC2016 # expanded in the container
 	id=$(rest POST "/containers/create?name=$name" --header 'Content-Type: application/json' --data '{
-		"Image": "busybox:latest",
+		"Image": "busybox:latest", "Tty": true,
 		"Cmd": ["sh", "-c", "echo Hello from container $(hostname), process $$; ip -o -4 addr show eth0; exec httpd -f -h /srv"],
 		"StopSignal": "SIGKILL"
 	}' | field Id)
@@ -153,18 +153,22 @@ show() {
 	id=$(cat "$run/container")
 	say "Its output"
 	for _ in $(seq 100); do
-		text=$(rest GET "/containers/$id/logs?stdout=1&stderr=1" | tr -d '\000-\010\016-\037')
+		text=$(rest GET "/containers/$id/logs?stdout=1" | tr -d '\r')
 		case $text in *eth0*) break ;; esac
 		sleep 0.05
 	done
 	echo "$text"
 
 	say "The last jobs, on the bus"
-	bus call "${engine[@]}" ListJobs | sed 's/ \([0-9][0-9]* "\)/\n  \1/g' | tail -n 6
+	# a(ussssdo): id, type, subject, state, result, progress, object path.
+	printf '  %5s  %-20s %-10s %s\n' id type subject result
+	bus --json=short call "${engine[@]}" ListJobs | sed 's/^.*"data":\[\[//; s/\],\[/\n/g' | tr -d '[]{}"' |
+		awk -F, 'NF >= 7 {printf "  %5s  %-20s %-10s %s\n", $1, $2, $3, $5}' | tail -n 6
 
 	if booted; then
 		say "The container is a unit"
-		systemctl status --no-pager --lines=0 "davit-$name.service"
+		# An engine beside the installed one adds a hash to the names of its units.
+		systemctl status --no-pager --lines=0 "davit-$name*.service"
 	else
 		say "The container's monitor (it needs no daemon)"
 		pgrep -af "davit-holder $id" || true
@@ -183,7 +187,9 @@ start() {
 		start_bus
 		start_engine
 		say "Connecting to the idle socket starts the engine"
-		rest GET /version | tr ',' '\n' | grep -E '"(Version|ApiVersion|KernelVersion)"' | tr -d '{}"' | sed 's/^/  /' || true
+		for key in Version ApiVersion GoVersion; do
+			rest GET /version | grep -o "\"$key\":\"[^\"]*\"" | head -n 1 | tr -d '"' | sed 's/^/  /; s/:/ /'
+		done
 		say "An image of busybox, imported"
 		make_image
 		say "A container from it, over REST"
