@@ -110,13 +110,17 @@ func (c *container) awaitExit(ctx context.Context) error {
 	return c.await(ctx, func(c *container) bool { return !c.rec.State.Running() || c.removed })
 }
 
-// addPending registers one who wants the next process's streams.
-func (c *container) addPending(ctx context.Context) *pendingAttach {
+// processOrPending returns the container's process or, when it does not run,
+// registers one who wants the next process's streams. No start comes between.
+func (c *container) processOrPending(ctx context.Context) (davit.Process, *pendingAttach) {
 	p := &pendingAttach{ctx: ctx, proc: make(chan davit.Process, 1), attached: make(chan struct{})}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.proc != nil && c.rec.State.Running() {
+		return c.proc, nil
+	}
 	c.pending = append(c.pending, p)
-	return p
+	return nil, p
 }
 
 // dropPending forgets one who gave up.
@@ -130,20 +134,25 @@ func (c *container) dropPending(p *pendingAttach) {
 // attachPending gives the created process to those who wait for it and
 // returns once it has their streams, so that nothing it writes is missed.
 func (c *container) attachPending(ctx context.Context, proc davit.Process) {
-	c.mu.Lock()
-	waiting := c.pending
-	c.pending = nil
-	c.mu.Unlock()
-	for _, p := range waiting {
-		p.proc <- proc
-	}
-	for _, p := range waiting {
+	for _, p := range c.servePending(proc) {
 		select {
 		case <-p.attached:
 		case <-p.ctx.Done():
 		case <-ctx.Done():
 		}
 	}
+}
+
+// servePending gives the process to those who wait for one, and returns them.
+func (c *container) servePending(proc davit.Process) []*pendingAttach {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	waiting := c.pending
+	c.pending = nil
+	for _, p := range waiting {
+		p.proc <- proc
+	}
+	return waiting
 }
 
 // hold keeps the sockets that reserve the container's ports.

@@ -200,6 +200,7 @@ func (s *Service) setOff(ctx context.Context, c *container, proc davit.Process) 
 	c.rec.State = davit.State{Status: davit.StatusRunning, Pid: proc.Pid(), StartedAt: time.Now().UTC()}
 	c.wakeLocked()
 	c.mu.Unlock()
+	c.servePending(proc) // who came while it started: not waited for
 	s.emitContainer("start", c, nil)
 	s.follow(c, proc)
 	return nil

@@ -29,11 +29,12 @@ func (s *Service) attach(ctx context.Context, _ *engine.Job, q davit.Attach) (da
 	if rec.State.Status == davit.StatusPaused {
 		return davit.Nothing{}, davit.Errorf(davit.ContainerPaused, "container %s is paused, unpause the container before attach", rec.Name)
 	}
-	proc, err := c.process()
+	var proc davit.Process
 	var pending *pendingAttach
-	if err != nil && q.Stream {
-		pending = c.addPending(ctx)
-		defer c.dropPending(pending)
+	if q.Stream {
+		if proc, pending = c.processOrPending(ctx); pending != nil {
+			defer c.dropPending(pending)
+		}
 	}
 	st, err := q.Open(rec.Config.Tty)
 	if err != nil {
