@@ -58,6 +58,7 @@ func (s *Service) execCreate(_ context.Context, _ *engine.Job, q davit.ExecCreat
 		x.rec.WorkingDir = rec.Config.WorkingDir
 	}
 	x.rec.Env = mergeEnv(rec.Config.Env, q.Exec.Env)
+	s.dropExecs("") // a container may run for years
 	s.mu.Lock()
 	s.execs[x.rec.ID] = x
 	s.mu.Unlock()
