@@ -251,9 +251,9 @@ func (r *Runtime) clearDir(id string) error {
 }
 
 // holderEnv is the environment of a holder. One processor is enough for what
-// it does, and keeps it at half the threads and two thirds of the memory.
+// it does; a huge page would be half of its memory (pkg.go.dev/runtime, GODEBUG).
 func holderEnv(o *Options) []string {
-	return []string{protocol.EnvExecRoot + "=" + o.ExecRoot, "GOMAXPROCS=1"}
+	return []string{protocol.EnvExecRoot + "=" + o.ExecRoot, "GOMAXPROCS=1", "GODEBUG=disablethp=1"}
 }
 
 // lastWords returns what the holder said before it died.

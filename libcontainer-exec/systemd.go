@@ -83,6 +83,9 @@ func (s *systemdLauncher) launch(ctx context.Context, l *launch) (*protocol.Conn
 	unit := unitName(l.c.Name, s.opts.ExecRoot)
 	result := make(chan string, 1)
 	if err := s.startUnit(ctx, systemd, unit, s.properties(l), result); err != nil {
+		if ctx.Err() != nil {
+			s.stop(ctx, systemd, unit) // the call may have been made, only its answer not waited for
+		}
 		return nil, davit.Errorf(davit.UnitFailed, "cannot start unit %s: %w", unit, err)
 	}
 	conn, err := s.awaitSocket(ctx, filepath.Join(l.dir, protocol.SocketFile), unit, result)
