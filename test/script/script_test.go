@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -279,10 +280,37 @@ func (h *host) left(t testing.TB) string {
 	if dirs, _ := filepath.Glob(h.dir + "/run/containers/*"); len(dirs) > 0 {
 		return "run-time directories " + strings.Join(dirs, " ")
 	}
+	if group := h.cgroup(t); group != "" {
+		return "cgroup " + group
+	}
 	if links := command(t, "ip", "-n", h.inside, "-o", "link"); strings.Contains(links, "dvt") {
 		return "links " + links
 	}
 	return ""
+}
+
+var containerID = regexp.MustCompile(`containers/([0-9a-f]{64})`)
+
+// cgroup returns a cgroup of one of the containers that the daemon's log
+// speaks of, if there is one left.
+func (h *host) cgroup(t testing.TB) string {
+	t.Helper()
+	log, err := os.ReadFile(filepath.Join(h.dir, "davitd.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := map[string]bool{}
+	for _, m := range containerID.FindAllSubmatch(log, -1) {
+		ours[string(m[1])] = true
+	}
+	found := ""
+	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && ours[d.Name()] {
+			found = path
+		}
+		return nil // groups of others come and go meanwhile
+	})
+	return found
 }
 
 func TestScripts(t *testing.T) {
