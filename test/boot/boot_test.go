@@ -48,9 +48,9 @@ func require(t *testing.T, programs ...string) {
 }
 
 // trees makes or finds the cached tree and the image's root.
-func trees(t *testing.T, kind string) (tree, web string) {
+func trees(t *testing.T, kind, suite string) (tree, web string) {
 	t.Helper()
-	cmd := exec.Command("./tree.sh", kind, cmp.Or(os.Getenv("DAVIT_CACHE"), "/var/cache/davit-test"))
+	cmd := exec.Command("./tree.sh", kind, cmp.Or(os.Getenv("DAVIT_CACHE"), "/var/cache/davit-test"), cmp.Or(suite, "bookworm"))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -110,7 +110,7 @@ func echo(conn interface {
 
 func TestBoot(t *testing.T) {
 	require(t, "systemd-nspawn", "mmdebstrap", "ip", "nsenter")
-	tree, web := trees(t, "tree")
+	tree, web := trees(t, "tree", "")
 	scenario(t, boot(t, &nspawn{}, tree, provisions(t, web)))
 }
 
@@ -121,18 +121,19 @@ func TestBootUnified(t *testing.T) {
 	if len(hierarchies()) == 0 {
 		t.Skip("needs a machine whose guests get cgroup v1 otherwise")
 	}
-	tree, web := trees(t, "tree")
+	tree, web := trees(t, "tree", "")
 	scenario(t, boot(t, &nspawn{unified: true}, tree, provisions(t, web)))
 }
 
 // TestBootVM is slow where the processor cannot help. DAVIT_BOOT_VM=1 asks for
-// it, as `make test-vm` does; DAVIT_BOOT_ACCEL=kvm: uses /dev/kvm.
+// it, as `make test-vm` does; DAVIT_BOOT_ACCEL=kvm: uses /dev/kvm, and
+// DAVIT_BOOT_SUITE=trixie has a newer systemd and kernel.
 func TestBootVM(t *testing.T) {
 	if os.Getenv("DAVIT_BOOT_VM") == "" {
 		t.Skip("needs DAVIT_BOOT_VM=1")
 	}
 	require(t, "qemu-system-x86_64", "mke2fs", "debugfs", "mmdebstrap", "ip", "nsenter")
-	tree, web := trees(t, "vm")
+	tree, web := trees(t, "vm", os.Getenv("DAVIT_BOOT_SUITE"))
 	scenario(t, boot(t, &vm{}, tree, provisions(t, web)))
 }
 
@@ -157,6 +158,7 @@ func scenario(t *testing.T, g *guest) {
 	step(t, "the first connection starts the daemon and is answered", on(firstConnection))
 	step(t, "a call on the bus starts the daemon", on(busActivation))
 	step(t, "the bus is for root only", on(busPolicy))
+	step(t, "a reload reads the configuration again", on(reloads))
 	step(t, "an image is imported and a container serves", on(serves))
 	step(t, "the container is a unit", on(isUnit))
 	step(t, "its jobs are on the bus", on(func(t *testing.T, g *guest) {
@@ -219,6 +221,22 @@ func busPolicy(t *testing.T, g *guest) {
 	if r := g.run("setpriv --reuid=65534 --regid=65534 --clear-groups docker ps"); r.code == 0 {
 		t.Error("nobody may use the API socket")
 	}
+}
+
+func reloads(t *testing.T, g *guest) {
+	pid := g.property("davit.service", "MainPID")
+	logged := func(config, text string) {
+		t.Helper()
+		g.must("mkdir -p /etc/davit && echo '" + config + "' >/etc/davit/daemon.json && systemctl reload davit.service")
+		g.eventually(10*time.Second, "the daemon logs: "+text, func() bool {
+			return strings.Contains(g.run("journalctl --no-pager --boot --unit=davit.service").out, text)
+		})
+	}
+	logged(`{"log-level": "debug"}`, "configuration reloaded")
+	logged(`{"no-such-key": 1}`, "no-such-key")
+	g.must("rm /etc/davit/daemon.json")
+	want(t, g.property("davit.service", "MainPID"), pid)
+	g.must("docker ps")
 }
 
 func serves(t *testing.T, g *guest) {

@@ -12,7 +12,7 @@ import (
 // container are units, and none of them is left when it is stopped.
 func TestDemo(t *testing.T) {
 	require(t, "systemd-nspawn", "mmdebstrap", "ip", "nsenter", "busybox")
-	tree, _ := trees(t, "tree")
+	tree, _ := trees(t, "tree", "")
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 // runs: upgraded, removed, purged.
 func TestPackage(t *testing.T) {
 	require(t, "systemd-nspawn", "mmdebstrap", "ip", "nsenter", "busybox")
-	tree, web := trees(t, "tree")
+	tree, web := trees(t, "tree", "")
 	files := provisions(t, web)
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
