@@ -89,6 +89,11 @@ func (s *Service) adoptProcess(ctx context.Context, c *container, proc davit.Pro
 		case !ok:
 			return os.ErrNotExist
 		case u.Status == davit.StatusExited || u.Status == davit.StatusDead:
+			c.update(func(r *davit.Container) {
+				if r.Restarts = u.Restarts; !u.StartedAt.IsZero() {
+					r.State.StartedAt = u.StartedAt
+				}
+			})
 			s.endAtRestore(c, u.Exit)
 			return nil
 		case u.Status == davit.StatusCreated:
