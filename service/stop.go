@@ -64,7 +64,7 @@ func (s *Service) end(ctx context.Context, c *container, name string, timeout *t
 	if timeout != nil {
 		wait = *timeout
 	}
-	c.update(func(r *davit.Container) { r.State.StoppedByAPI = true })
+	s.wantStopped(c)
 	if err := s.signal(ctx, c, proc, sig); err != nil {
 		return err
 	}
@@ -77,6 +77,19 @@ func (s *Service) end(ctx context.Context, c *container, name string, timeout *t
 		return err
 	}
 	return s.killAndWait(ctx, c, proc)
+}
+
+// wantStopped notes that a user wants the container down. With a restart
+// policy that is written first: a daemon that dies before the container does
+// must not have its successor start it again.
+func (s *Service) wantStopped(c *container) {
+	rec := c.update(func(r *davit.Container) { r.State.StoppedByAPI = true })
+	if p := rec.HostConfig.RestartPolicy.Name; p == "" || p == "no" {
+		return
+	}
+	if err := s.State.PutContainer(&rec); err != nil {
+		s.log.Warn("cannot record a stop", "container", rec.Name, "error", err)
+	}
 }
 
 func (s *Service) killAndWait(ctx context.Context, c *container, proc davit.Process) error {
@@ -125,11 +138,11 @@ func (s *Service) kill(ctx context.Context, _ *engine.Job, q davit.Kill) (davit.
 		stopSignal, _ = parseSignal(rec.Config.StopSignal) // checked at create
 	}
 	if sig == sigKill {
-		c.update(func(r *davit.Container) { r.State.StoppedByAPI = true })
+		s.wantStopped(c)
 		return davit.Nothing{}, s.killAndWait(ctx, c, proc)
 	}
 	if sig == stopSignal {
-		c.update(func(r *davit.Container) { r.State.StoppedByAPI = true })
+		s.wantStopped(c)
 		return davit.Nothing{}, s.signal(ctx, c, proc, sig)
 	}
 	if err := proc.Signal(ctx, sig, false); err != nil {
