@@ -139,18 +139,21 @@ func (s *Service) emit(ev davit.Event) {
 // emitContainer publishes an event of a container with Docker's attributes.
 func (s *Service) emitContainer(action string, c *container, more map[string]string) {
 	rec := c.record()
+	s.emitRecord(action, &rec, more)
+}
+
+func (s *Service) emitRecord(action string, rec *davit.Container, more map[string]string) {
 	attrs := mergeMap(rec.Config.Labels, map[string]string{"image": rec.ImageRef, "name": rec.Name})
 	s.emit(davit.Event{Type: "container", Action: action, ActorID: rec.ID, Attributes: mergeMap(attrs, more)})
 }
 
-func (s *Service) emitDie(c *container, x davit.Exit) {
-	started := c.record().State.StartedAt
+func (s *Service) emitDie(rec *davit.Container, x davit.Exit) {
 	if x.OOMKilled {
-		s.emitContainer("oom", c, nil)
+		s.emitRecord("oom", rec, nil)
 	}
-	s.emitContainer("die", c, map[string]string{
+	s.emitRecord("die", rec, map[string]string{
 		"exitCode":     itoa(x.Code),
-		"execDuration": itoa(int(cmp.Or(x.At, time.Now()).Sub(started).Seconds())),
+		"execDuration": itoa(int(cmp.Or(x.At, time.Now()).Sub(rec.State.StartedAt).Seconds())),
 	})
 }
 

@@ -35,12 +35,12 @@ func (s *Service) apply(c *container, u davit.Update) {
 	case davit.StatusRunning:
 		s.applyRunning(c, u)
 	case davit.StatusRestarting:
-		c.update(func(r *davit.Container) {
+		rec := c.update(func(r *davit.Container) {
 			r.State.Status, r.State.Pid = davit.StatusRestarting, 0
 			r.State.ExitCode, r.State.OOMKilled = u.Exit.Code, u.Exit.OOMKilled
 			r.State.FinishedAt, r.Restarts = u.Exit.At, u.Restarts
 		})
-		s.emitDie(c, u.Exit)
+		s.emitDie(&rec, u.Exit)
 	case davit.StatusPaused:
 		c.update(func(r *davit.Container) { r.State.Status = davit.StatusPaused })
 	case davit.StatusExited, davit.StatusDead:
@@ -79,7 +79,6 @@ func (s *Service) exited(ctx context.Context, _ *engine.Job, q davit.Exited) (da
 		errs = errors.Join(errs, err)
 	}
 	errs = errors.Join(errs, s.recordExit(c, q.Exit))
-	s.emitDie(c, q.Exit)
 	if c.record().HostConfig.AutoRemove {
 		// Not a child: it would be waited for by the job that waits for this one.
 		// Not forced: a restart has it running again by then.
@@ -90,7 +89,8 @@ func (s *Service) exited(ctx context.Context, _ *engine.Job, q davit.Exited) (da
 }
 
 // recordExit writes the record and only then lets the runtime forget the
-// exit: a crash between the two finds it again.
+// exit: a crash between the two finds it again. Who waits for the end finds its
+// event, too.
 func (s *Service) recordExit(c *container, x davit.Exit) error {
 	c.mu.Lock()
 	next := c.copyLocked()
@@ -110,6 +110,7 @@ func (s *Service) recordExit(c *container, x davit.Exit) error {
 	c.proc = nil
 	c.exits++
 	c.lastEnd = x
+	s.emitDie(&c.rec, x)
 	c.wakeLocked()
 	return err
 }

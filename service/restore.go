@@ -121,7 +121,6 @@ func (s *Service) endAtRestore(c *container, x davit.Exit) {
 	if err := s.recordExit(c, x); err != nil {
 		s.log.Error("cannot record an exit", "container", c.name(), "error", err)
 	}
-	s.emitDie(c, x)
 }
 
 // dropOrphan ends a monitor whose container has no record.

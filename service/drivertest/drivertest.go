@@ -29,6 +29,7 @@ type Faults struct {
 	fails map[string]error
 	hangs map[string]chan struct{}
 	hooks map[string]func()
+	freed chan struct{}
 	calls []string
 }
 
@@ -44,15 +45,27 @@ func (f *Faults) Fail(method string, err error) {
 }
 
 // Hang makes the next call of the method, which must take a context, do
-// nothing until that ends. The channel is closed when the call has come.
+// nothing until that ends, or [Faults.Free]. The channel is closed when the
+// call has come.
 func (f *Faults) Hang(method string) <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.hangs == nil {
 		f.hangs = map[string]chan struct{}{}
 	}
+	if f.freed == nil {
+		f.freed = make(chan struct{})
+	}
 	f.hangs[method] = make(chan struct{})
 	return f.hangs[method]
+}
+
+// Free ends all calls that hang, with [ErrInjected].
+func (f *Faults) Free() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	close(f.freed)
+	f.freed = nil
 }
 
 // Then calls do during the next call of the method, which must take a context,
@@ -94,7 +107,7 @@ func (f *Faults) enterContext(ctx context.Context, method, arg string) error {
 	}
 	f.mu.Lock()
 	come := f.hangs[method]
-	hook := f.hooks[method]
+	hook, freed := f.hooks[method], f.freed
 	delete(f.hangs, method)
 	delete(f.hooks, method)
 	f.mu.Unlock()
@@ -103,7 +116,11 @@ func (f *Faults) enterContext(ctx context.Context, method, arg string) error {
 	}
 	if come != nil {
 		close(come)
-		<-ctx.Done()
+		select {
+		case <-ctx.Done():
+		case <-freed:
+			return ErrInjected
+		}
 	}
 	return ctx.Err()
 }
