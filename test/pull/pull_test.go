@@ -49,16 +49,8 @@ type host struct {
 
 func newHost(t *testing.T) *host {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "davit-pull-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &host{t: t, dir: dir, netns: filepath.Base(dir), socket: dir + "/davit.sock"}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Errorf("cannot remove what the engine left: %v", err)
-		}
-	})
+	dir := t.TempDir() // its removal fails the test when a mount was left in it
+	h := &host{t: t, dir: dir, netns: fmt.Sprintf("davit-pull-%d", os.Getpid()), socket: dir + "/davit.sock"}
 	h.command("ip", "netns", "add", h.netns)
 	t.Cleanup(func() { h.command("ip", "netns", "delete", h.netns) })
 	h.inside("ip", "link", "set", "lo", "up")
