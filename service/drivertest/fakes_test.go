@@ -70,3 +70,9 @@ func TestFakeRuntime(t *testing.T) {
 		Launch: func(_ *testing.T, c *davit.Container) davit.Launch { return davit.Launch{Container: c} },
 	})
 }
+
+func TestFakeRegistry(t *testing.T) {
+	drivertest.TestRegistry(t, func(_ *testing.T, hub *drivertest.Hub) (service.Registry, string) {
+		return drivertest.NewRegistry(hub), "docker.io/"
+	})
+}

@@ -134,7 +134,7 @@ func (r *Registry) Pull(ctx context.Context, req davit.Pull, blobs davit.Blobs) 
 	} else if t, ok := ref.(reference.Tagged); ok {
 		which = t.Tag()
 	}
-	target, ok := r.hub.resolve(reference.Path(ref), which)
+	target, ok := r.hub.resolve(strings.TrimPrefix(reference.Path(ref), "library/"), which)
 	if !ok {
 		return davit.Pulled{}, davit.Errorf(davit.NoSuchImage, "%s: not found in the registry", ref)
 	}
@@ -178,7 +178,7 @@ func (r *Registry) pullBlob(ctx context.Context, d davit.Descriptor, blobs davit
 	}
 	data, ok := r.hub.fetch(d.Digest)
 	if !ok {
-		return davit.Errorf(davit.NoSuchImage, "blob %s: not found in the registry", d.Digest)
+		return davit.Errorf(davit.RegistryUnreachable, "the registry has no blob %s", d.Digest)
 	}
 	return blobs.Put(ctx, d, bytes.NewReader(data))
 }
