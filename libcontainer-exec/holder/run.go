@@ -207,6 +207,7 @@ func (r *run) start() error {
 	if err != nil {
 		return err
 	}
+	before := executable(r.pid)
 	begun := make(chan error, 1)
 	r.startedAt = time.Now()
 	r.h.background.Go(func() {
@@ -222,7 +223,41 @@ func (r *run) start() error {
 			err = errors.New("the container was killed before it began")
 		}
 	}
+	if err == nil {
+		r.awaitProgram(before)
+	}
 	return errors.Join(err, fifo.Close(), os.Remove(path))
+}
+
+// programTimeout bounds the wait for execve(2), which has nothing left to wait
+// for but the processor and the disk.
+const programTimeout = time.Second
+
+// awaitProgram returns when the first process has executed its program, or has
+// ended. Until then a signal would meet libcontainer's handlers.
+func (r *run) awaitProgram(before [2]uint64) {
+	deadline := time.Now().Add(programTimeout)
+	for wait := 50 * time.Microsecond; time.Now().Before(deadline); wait = min(2*wait, 2*time.Millisecond) {
+		if executable(r.pid) != before {
+			return
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-r.ended:
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+// executable identifies the file that a process executes: device and inode.
+func executable(pid int) [2]uint64 {
+	var st unix.Stat_t
+	if unix.Stat("/proc/"+itoa(pid)+"/exe", &st) != nil {
+		return [2]uint64{} // it has ended
+	}
+	return [2]uint64{st.Dev, st.Ino}
 }
 
 // signal sends a signal to the first process; [os.ErrProcessDone] when it has
