@@ -15,6 +15,11 @@ import (
 type container struct {
 	id string
 
+	// saving is held from reading the record to having written what was made of
+	// it, by those who do not queue on the container: none undoes another's. It
+	// is taken before the service's mutex.
+	saving sync.Mutex
+
 	mu      sync.Mutex
 	rec     davit.Container
 	proc    davit.Process // nil unless a monitor has it

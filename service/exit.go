@@ -92,6 +92,8 @@ func (s *Service) exited(ctx context.Context, _ *engine.Job, q davit.Exited) (da
 // exit: a crash between the two finds it again. Who waits for the end finds its
 // event, too.
 func (s *Service) recordExit(c *container, x davit.Exit) error {
+	c.saving.Lock()
+	defer c.saving.Unlock()
 	c.mu.Lock()
 	next := c.copyLocked()
 	c.mu.Unlock()

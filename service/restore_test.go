@@ -6,12 +6,14 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/service"
 	"github.com/davit-engine/davit/service/drivertest"
 )
@@ -499,4 +501,42 @@ func TestWithoutNetwork(t *testing.T) {
 			}
 		}
 	})
+}
+
+// An exit that comes while something else writes the record is not written
+// over by what was true before it.
+func TestExitIsNotOverwritten(t *testing.T) {
+	for name, q := range map[string]engine.Request{
+		"rename": davit.Rename{Container: "web", Name: "other"},
+		"stop":   davit.Stop{Container: "web"},
+		"kill":   davit.Kill{Container: "web", Signal: "TERM"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onHost(t, func(t *testing.T, h *host) {
+				d := h.boot()
+				id := d.run("web", deaf, policy("on-failure"))
+				h.state.Then("PutContainer", func() {
+					h.rt.Monitor(id).Exit(0)
+					for range 10_000 { // the exit's job may come as far as it can
+						runtime.Gosched()
+					}
+				})
+				j, err := d.eng.Submit(outside(t), q)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := j.Wait(t.Context()); err != nil {
+					t.Error(err)
+				}
+				settle()
+				recs, err := h.state.Containers()
+				if err != nil || recs[0].State.Status != davit.StatusExited || recs[0].State.ExitCode != 0 {
+					t.Errorf("the database says %+v, %v", recs[0].State, err)
+				}
+				if want := d.inspect(id).Name; recs[0].Name != want {
+					t.Errorf("the name is %s, and in the database %s", want, recs[0].Name)
+				}
+			})
+		})
+	}
 }

@@ -83,8 +83,10 @@ func (s *Service) end(ctx context.Context, c *container, name string, timeout *t
 // policy that is written first: a daemon that dies before the container does
 // must not have its successor start it again.
 func (s *Service) wantStopped(c *container) {
+	c.saving.Lock()
+	defer c.saving.Unlock()
 	rec := c.update(func(r *davit.Container) { r.State.StoppedByAPI = true })
-	if p := rec.HostConfig.RestartPolicy.Name; p == "" || p == "no" {
+	if p := rec.HostConfig.RestartPolicy.Name; p == "" || p == "no" || !rec.State.Running() {
 		return
 	}
 	if err := s.State.PutContainer(&rec); err != nil {
@@ -246,6 +248,8 @@ func (s *Service) rename(_ context.Context, _ *engine.Job, q davit.Rename) (davi
 	if !validName.MatchString(name) {
 		return davit.Nothing{}, davit.Errorf(davit.InvalidName, "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
 	}
+	c.saving.Lock()
+	defer c.saving.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if holder, taken := s.names[name]; taken {

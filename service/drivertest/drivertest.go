@@ -68,8 +68,7 @@ func (f *Faults) Free() {
 	f.freed = nil
 }
 
-// Then calls do during the next call of the method, which must take a context,
-// before it does anything.
+// Then calls do during the next call of the method, before that does anything.
 func (f *Faults) Then(method string, do func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -96,6 +95,13 @@ func (f *Faults) Calls(methods ...string) []string {
 
 func (f *Faults) enter(method, arg string) error {
 	f.mu.Lock()
+	hook := f.hooks[method]
+	delete(f.hooks, method)
+	f.mu.Unlock()
+	if hook != nil {
+		hook()
+	}
+	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls = append(f.calls, strings.TrimSpace(method+" "+arg))
 	return f.fails[method]
@@ -107,13 +113,9 @@ func (f *Faults) enterContext(ctx context.Context, method, arg string) error {
 	}
 	f.mu.Lock()
 	come := f.hangs[method]
-	hook, freed := f.hooks[method], f.freed
+	freed := f.freed
 	delete(f.hangs, method)
-	delete(f.hooks, method)
 	f.mu.Unlock()
-	if hook != nil {
-		hook()
-	}
 	if come != nil {
 		close(come)
 		select {
