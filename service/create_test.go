@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/davit-engine/davit"
-	"github.com/davit-engine/davit/service/drivertest"
+	"github.com/davit-engine/davit/service/drivertest/fake"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -202,8 +202,8 @@ func TestCreateUndoesItself(t *testing.T) {
 				full := request("web", volume("named", "/data"), func(q *davit.Create) {
 					q.Config.Volumes = map[string]struct{}{"/anonymous": {}}
 				})
-				c.fail(h, drivertest.ErrInjected)
-				if _, err := try(d, full); !errors.Is(err, drivertest.ErrInjected) {
+				c.fail(h, fake.ErrInjected)
+				if _, err := try(d, full); !errors.Is(err, fake.ErrInjected) {
 					t.Errorf("create gave %v, want the injected failure", err)
 				}
 				c.fail(h, nil)
@@ -221,7 +221,7 @@ func TestFailedCreateKeepsVolumes(t *testing.T) {
 		d := h.boot()
 		do(d, davit.VolumeCreate{Name: "mine"})
 		before := h.text()
-		h.state.Fail("PutContainer", drivertest.ErrInjected)
+		h.state.Fail("PutContainer", fake.ErrInjected)
 		if _, err := try(d, request("web", volume("mine", "/data"))); err == nil {
 			t.Fatal("create succeeded")
 		}
@@ -237,7 +237,7 @@ func TestRename(t *testing.T) {
 		refused(d, davit.Rename{Container: "old", Name: "other"}, davit.NameConflict)
 		refused(d, davit.Rename{Container: "old", Name: "a/b"}, davit.InvalidName)
 		refused(d, davit.Rename{Container: "nobody", Name: "xy"}, davit.NoSuchContainer)
-		h.state.Fail("PutContainer", drivertest.ErrInjected)
+		h.state.Fail("PutContainer", fake.ErrInjected)
 		if _, err := try(d, davit.Rename{Container: "old", Name: "new"}); err == nil {
 			t.Error("a renaming that was not written succeeded")
 		}

@@ -39,6 +39,12 @@ type Runtime interface {
 	Name() string
 }
 
+// UnitNamer is a [Runtime] whose monitors are units: Unit is the name of the
+// one that a start of c makes, and "" when it makes none.
+type UnitNamer interface {
+	Unit(c *davit.Container) string
+}
+
 // Network makes the default network. Init is idempotent, and a driver's first
 // act: it makes the link and the rules anew or takes over those of a
 // predecessor, claims the addresses and ports of live, and removes whatever

@@ -19,23 +19,23 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/service"
-	"github.com/davit-engine/davit/service/drivertest"
+	"github.com/davit-engine/davit/service/drivertest/fake"
 )
 
 // host is a machine with fakes for drivers. Daemons come and go on it.
 type host struct {
 	t       *testing.T
 	config  davit.Config
-	rt      *drivertest.Runtime
-	net     *drivertest.Network
-	resolve *drivertest.Resolver
-	state   *drivertest.State
-	images  *drivertest.Images
-	rootfs  *drivertest.Rootfs
-	volumes *drivertest.Volumes
-	files   *drivertest.Files
-	hub     *drivertest.Hub
-	pulls   *drivertest.Registry
+	rt      *fake.Runtime
+	net     *fake.Network
+	resolve *fake.Resolver
+	state   *fake.State
+	images  *fake.Images
+	rootfs  *fake.Rootfs
+	volumes *fake.Volumes
+	files   *fake.Files
+	hub     *fake.Hub
+	pulls   *fake.Registry
 }
 
 // onHost runs a test on a host of its own, with time that passes only when
@@ -45,12 +45,12 @@ func onHost(t *testing.T, test func(t *testing.T, h *host)) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &host{
 			t: t, config: davit.DefaultConfig(),
-			rt: drivertest.NewRuntime(), net: drivertest.NewNetwork(netip.MustParsePrefix("172.30.0.0/16")),
-			resolve: &drivertest.Resolver{}, state: drivertest.NewState(), images: drivertest.NewImages(),
-			volumes: drivertest.NewVolumes(t.TempDir()), files: &drivertest.Files{}, hub: drivertest.NewHub(),
+			rt: fake.NewRuntime(), net: fake.NewNetwork(netip.MustParsePrefix("172.30.0.0/16")),
+			resolve: &fake.Resolver{}, state: fake.NewState(), images: fake.NewImages(),
+			volumes: fake.NewVolumes(t.TempDir()), files: &fake.Files{}, hub: fake.NewHub(),
 		}
 		h.config.DataRoot = t.TempDir()
-		h.rootfs, h.pulls = drivertest.NewRootfs(t.TempDir(), h.images), drivertest.NewRegistry(h.hub)
+		h.rootfs, h.pulls = fake.NewRootfs(t.TempDir(), h.images), fake.NewRegistry(h.hub)
 		h.images.Add("busybox", davit.ContainerConfig{
 			Cmd: []string{"/bin/sleep", "1000"}, Env: []string{"PATH=/bin", "FROM=image"}, Labels: map[string]string{"image": "1.0"},
 		}, map[string]string{"bin/sleep": "#!", "data/seed": "from the image"})
@@ -63,8 +63,8 @@ type daemon struct {
 	*host
 	eng  *engine.Engine
 	svc  *service.Service
-	rest *drivertest.Door
-	gate *drivertest.Gate
+	rest *fake.Door
+	gate *fake.Gate
 	next davit.Config // what a reload reads
 	bad  error        // why a reload cannot
 	end  context.CancelFunc
@@ -86,7 +86,7 @@ func (h *host) build(change func(*service.Options)) *daemon {
 	h.state.Reopen()
 	h.net.Restart()
 	log := slog.New(slog.NewTextHandler(h.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
-	d := &daemon{host: h, eng: engine.New(log), rest: drivertest.NewDoor(), gate: &drivertest.Gate{}, next: h.config}
+	d := &daemon{host: h, eng: engine.New(log), rest: fake.NewDoor(), gate: &fake.Gate{}, next: h.config}
 	o := service.Options{
 		Engine: d.eng, Log: log, Config: h.config,
 		Facts:       davit.HostFacts{Hostname: "host", NCPU: 2, CgroupVersion: "2"},

@@ -109,9 +109,6 @@ func (s *Service) inspect(_ context.Context, _ *engine.Job, q davit.ContainerIns
 	info := davit.ContainerInfo{
 		Container: rec, LogPath: s.logPath(&rec), Dir: s.dir(rec.ID), ExecIDs: s.execIDs(rec.ID), SizeRw: -1, SizeRootFs: -1,
 	}
-	if s.Runtime.Name() == "systemd" {
-		info.Unit = rec.Unit()
-	}
 	if img, err := s.Images.Get(rec.ImageID.String()); err == nil {
 		info.Image = &img
 	}

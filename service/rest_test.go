@@ -14,7 +14,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
-	"github.com/davit-engine/davit/service/drivertest"
+	"github.com/davit-engine/davit/service/drivertest/fake"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -328,8 +328,8 @@ func TestListContainers(t *testing.T) {
 func TestInfoFails(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {
 		d := h.boot()
-		h.images.Fail("List", drivertest.ErrInjected)
-		if _, err := try(d, davit.Info{}); !errors.Is(err, drivertest.ErrInjected) {
+		h.images.Fail("List", fake.ErrInjected)
+		if _, err := try(d, davit.Info{}); !errors.Is(err, fake.ErrInjected) {
 			t.Errorf("info gave %v", err)
 		}
 	})
@@ -349,7 +349,7 @@ func TestImages(t *testing.T) {
 		do(d, davit.ImageDelete{Image: "busybox"})
 		refused(d, request("web"), davit.NoSuchImage)
 
-		built := drivertest.Build("", davit.ContainerConfig{Cmd: []string{"/app"}}, map[string]string{"app": "x"})
+		built := fake.Build("", davit.ContainerConfig{Cmd: []string{"/app"}}, map[string]string{"app": "x"})
 		h.hub.Push("hub/app:v1", built)
 		img := do(d, davit.Pull{Reference: "hub/app:v1"})
 		if img.ID != built.Config || do(d, davit.ImageInspect{Image: "hub/app:v1"}).ID != img.ID {
@@ -368,7 +368,7 @@ func TestImages(t *testing.T) {
 func TestPullsJoin(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {
 		d := h.boot()
-		h.hub.Push("hub/app:v1", drivertest.Build("", davit.ContainerConfig{}, map[string]string{"app": "x"}))
+		h.hub.Push("hub/app:v1", fake.Build("", davit.ContainerConfig{}, map[string]string{"app": "x"}))
 		submit := func(q davit.Pull) *engine.Job {
 			j, err := d.eng.Submit(outside(t), q)
 			if err != nil {

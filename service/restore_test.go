@@ -15,7 +15,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/service"
-	"github.com/davit-engine/davit/service/drivertest"
+	"github.com/davit-engine/davit/service/drivertest/fake"
 )
 
 // boots boots a second daemon after the first was killed, and waits until
@@ -94,7 +94,7 @@ func TestRestoreAfterExitThatWasNotWritten(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {
 		d := h.boot()
 		id := d.run("web")
-		h.state.Fail("PutContainer", drivertest.ErrInjected) // a full disk
+		h.state.Fail("PutContainer", fake.ErrInjected) // a full disk
 		h.rt.Monitor(id).Exit(7)
 		settle()
 		if s := d.inspect(id).State; s.Status != davit.StatusExited || s.ExitCode != 7 {
@@ -236,7 +236,7 @@ func TestRestoreFailsOneByOne(t *testing.T) {
 		d := h.boot()
 		d.run("web")
 		d.kill()
-		h.rt.Fail("Adopt", drivertest.ErrInjected)
+		h.rt.Fail("Adopt", fake.ErrInjected)
 		d = h.boot()
 		if s := d.inspect("web").State; s.Status != davit.StatusExited || s.ExitCode != 255 {
 			t.Errorf("it is %+v", s)
@@ -343,18 +343,18 @@ func TestStopIsRememberedAcrossCrash(t *testing.T) {
 
 func TestBootFails(t *testing.T) {
 	for name, change := range map[string]func(*host, *daemon){
-		"state":    func(h *host, _ *daemon) { h.state.Fail("Containers", drivertest.ErrInjected) },
-		"identity": func(h *host, _ *daemon) { h.state.Fail("EngineID", drivertest.ErrInjected) },
-		"network":  func(h *host, _ *daemon) { h.net.Fail("Init", drivertest.ErrInjected) },
-		"runtime":  func(h *host, _ *daemon) { h.rt.Fail("Known", drivertest.ErrInjected) },
-		"roots":    func(h *host, _ *daemon) { h.rootfs.Fail("Keep", drivertest.ErrInjected) },
-		"door":     func(_ *host, d *daemon) { d.rest.Fail("Serve", drivertest.ErrInjected) },
+		"state":    func(h *host, _ *daemon) { h.state.Fail("Containers", fake.ErrInjected) },
+		"identity": func(h *host, _ *daemon) { h.state.Fail("EngineID", fake.ErrInjected) },
+		"network":  func(h *host, _ *daemon) { h.net.Fail("Init", fake.ErrInjected) },
+		"runtime":  func(h *host, _ *daemon) { h.rt.Fail("Known", fake.ErrInjected) },
+		"roots":    func(h *host, _ *daemon) { h.rootfs.Fail("Keep", fake.ErrInjected) },
+		"door":     func(_ *host, d *daemon) { d.rest.Fail("Serve", fake.ErrInjected) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			onHost(t, func(t *testing.T, h *host) {
 				d := h.build(nil)
 				change(h, d)
-				if err := d.svc.Boot(d.context(), func(string) {}); !errors.Is(err, drivertest.ErrInjected) {
+				if err := d.svc.Boot(d.context(), func(string) {}); !errors.Is(err, fake.ErrInjected) {
 					t.Errorf("boot gave %v", err)
 				}
 				if d.gate.Opened() {
@@ -401,8 +401,8 @@ func TestBootOrder(t *testing.T) {
 func TestBrokenDoorIsTold(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {
 		d := h.boot()
-		d.rest.Break(drivertest.ErrInjected)
-		if err := <-d.svc.Failed(); !errors.Is(err, drivertest.ErrInjected) {
+		d.rest.Break(fake.ErrInjected)
+		if err := <-d.svc.Failed(); !errors.Is(err, fake.ErrInjected) {
 			t.Errorf("told was %v", err)
 		}
 	})

@@ -107,7 +107,7 @@ func (s *Service) launch(ctx context.Context, j *engine.Job, c *container) error
 	}
 	// The record says running before it is: a crash in between then finds a
 	// container that must be looked for, and not one that was never started.
-	rec := c.record()
+	rec := c.update(func(r *davit.Container) { r.State.Unit = s.unitOf(r) })
 	rec.State.Status = davit.StatusRunning
 	if err := s.State.PutContainer(&rec); err != nil {
 		return err
@@ -124,6 +124,14 @@ func (s *Service) launch(ctx context.Context, j *engine.Job, c *container) error
 		return err
 	}
 	return j.Step(ctx, "start", func(ctx context.Context) error { return s.setOff(ctx, c, proc) }, nil)
+}
+
+// unitOf names the unit that a start of the container makes, if it makes one.
+func (s *Service) unitOf(r *davit.Container) string {
+	if namer, ok := s.Runtime.(UnitNamer); ok {
+		return namer.Unit(r)
+	}
+	return ""
 }
 
 // createProcess has the runtime create the container.
@@ -197,7 +205,7 @@ func (s *Service) setOff(ctx context.Context, c *container, proc davit.Process) 
 	}
 	c.mu.Lock()
 	c.proc = proc
-	c.rec.State = davit.State{Status: davit.StatusRunning, Pid: proc.Pid(), StartedAt: time.Now().UTC()}
+	c.rec.State = davit.State{Status: davit.StatusRunning, Pid: proc.Pid(), StartedAt: time.Now().UTC(), Unit: c.rec.State.Unit}
 	c.wakeLocked()
 	c.mu.Unlock()
 	c.servePending(proc) // who came while it started: not waited for

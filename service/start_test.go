@@ -11,7 +11,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
-	"github.com/davit-engine/davit/service/drivertest"
+	"github.com/davit-engine/davit/service/drivertest/fake"
 )
 
 func TestStart(t *testing.T) {
@@ -89,8 +89,8 @@ func TestStartReleasesWhenItFails(t *testing.T) {
 				d := h.boot()
 				id := d.create("web", publish("8080"))
 				before := h.text()
-				fail(h, drivertest.ErrInjected)
-				if _, err := try(d, davit.Start{Container: "web"}); !errors.Is(err, drivertest.ErrInjected) {
+				fail(h, fake.ErrInjected)
+				if _, err := try(d, davit.Start{Container: "web"}); !errors.Is(err, fake.ErrInjected) {
 					t.Errorf("start gave %v, want the injected failure", err)
 				}
 				fail(h, nil)
@@ -331,7 +331,7 @@ func TestRunJob(t *testing.T) {
 		missing := davit.Run{Create: request("web")}
 		missing.Create.Config.Image = "hub/app"
 		refused(d, missing, davit.NoSuchImage)
-		h.hub.Push("hub/app:latest", drivertest.Build("", davit.ContainerConfig{Cmd: []string{"/app"}}, map[string]string{"app": "x"}))
+		h.hub.Push("hub/app:latest", fake.Build("", davit.ContainerConfig{Cmd: []string{"/app"}}, map[string]string{"app": "x"}))
 		missing.Pull = true
 		do(d, missing)
 	})

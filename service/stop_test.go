@@ -9,7 +9,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
-	"github.com/davit-engine/davit/service/drivertest"
+	"github.com/davit-engine/davit/service/drivertest/fake"
 )
 
 func seconds(n int) *time.Duration {
@@ -233,7 +233,7 @@ func TestDeleteThatCannotBeWritten(t *testing.T) {
 		d := h.boot()
 		d.create("web")
 		before := h.text()
-		h.state.Fail("DeleteContainer", drivertest.ErrInjected)
+		h.state.Fail("DeleteContainer", fake.ErrInjected)
 		if _, err := try(d, davit.Delete{Container: "web"}); err == nil {
 			t.Error("a removal that was not written succeeded")
 		}

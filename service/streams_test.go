@@ -13,7 +13,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
-	"github.com/davit-engine/davit/service/drivertest"
+	"github.com/davit-engine/davit/service/drivertest/fake"
 )
 
 // "wait on an unknown container" answering 500 was a fault of Docker 1.2.
@@ -143,7 +143,7 @@ func TestWaitEndsWithItsCaller(t *testing.T) {
 
 // attachment is an attach job with the caller's ends.
 type attachment struct {
-	out, errs drivertest.Buffer
+	out, errs fake.Buffer
 	opened    chan struct{}
 	done      chan error
 }
@@ -288,7 +288,7 @@ func TestLogs(t *testing.T) {
 		d := h.boot()
 		id := d.create("web")
 		quiet := d.create("quiet", func(q *davit.Create) { q.HostConfig.LogConfig.Type = "none" })
-		var out, errs drivertest.Buffer
+		var out, errs fake.Buffer
 		open := func(bool) (davit.Streams, error) { return davit.Streams{Stdout: &out, Stderr: &errs}, nil }
 		refused(d, davit.Logs{Container: "nobody", Stdout: true, Open: open}, davit.NoSuchContainer)
 		refused(d, davit.Logs{Container: id, Open: open}, davit.InvalidConfiguration)
@@ -305,7 +305,7 @@ func TestLogs(t *testing.T) {
 		if out.String() != "one\nthree\n" || errs.String() != "two\n" {
 			t.Errorf("the log reads %q and %q", out.String(), errs.String())
 		}
-		out = drivertest.Buffer{}
+		out = fake.Buffer{}
 		do(d, davit.Logs{Container: id, Stdout: true, Tail: 1, Timestamps: true, Open: open})
 		if !strings.HasPrefix(out.String(), "2026-01-02T03:04:07") || !strings.HasSuffix(out.String(), " three\n") {
 			t.Errorf("its last line is %q", out.String())
@@ -334,7 +334,7 @@ func TestExec(t *testing.T) {
 			t.Errorf("the session is %+v", got)
 		}
 		refused(d, davit.ExecResize{ID: session}, davit.ContainerNotRunning)
-		var out, errs drivertest.Buffer
+		var out, errs fake.Buffer
 		open := func(bool) (davit.Streams, error) { return davit.Streams{Stdout: &out, Stderr: &errs}, nil }
 		do(d, davit.ExecStart{ID: session, Open: open})
 		if out.String() != "out\n" || errs.String() != "err\n" {
@@ -370,7 +370,7 @@ func TestExecExitCodes(t *testing.T) {
 			d.run("web", deaf)
 			for _, detach := range []bool{false, true} {
 				id := do(d, davit.ExecCreate{Exec: davit.Exec{ContainerID: "web", Cmd: []string{path}, AttachStderr: true}})
-				var out, errs drivertest.Buffer
+				var out, errs fake.Buffer
 				q := davit.ExecStart{ID: id, Detach: detach, Open: func(bool) (davit.Streams, error) { return davit.Streams{Stdout: &out, Stderr: &errs}, nil }}
 				if detach {
 					refused(d, q, davit.StartFailed)

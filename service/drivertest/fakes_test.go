@@ -10,13 +10,14 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/service"
 	"github.com/davit-engine/davit/service/drivertest"
+	"github.com/davit-engine/davit/service/drivertest/fake"
 )
 
 func TestFakeState(t *testing.T) {
-	disk := map[string]*drivertest.State{}
+	disk := map[string]*fake.State{}
 	drivertest.TestState(t, func(_ *testing.T, dir string) service.State {
 		if disk[dir] == nil {
-			disk[dir] = drivertest.NewState()
+			disk[dir] = fake.NewState()
 		}
 		disk[dir].Reopen()
 		return disk[dir]
@@ -24,33 +25,33 @@ func TestFakeState(t *testing.T) {
 }
 
 func TestFakeVolumes(t *testing.T) {
-	drivertest.TestVolumes(t, func(t *testing.T) service.VolumeStore { return drivertest.NewVolumes(t.TempDir()) })
+	drivertest.TestVolumes(t, func(t *testing.T) service.VolumeStore { return fake.NewVolumes(t.TempDir()) })
 }
 
 func TestFakeBlobs(t *testing.T) {
-	drivertest.TestBlobs(t, func(*testing.T) davit.Blobs { return drivertest.NewBlobs() })
+	drivertest.TestBlobs(t, func(*testing.T) davit.Blobs { return fake.NewBlobs() })
 }
 
 func TestFakeImages(t *testing.T) {
-	drivertest.TestImages(t, func(*testing.T) service.ImageStore { return drivertest.NewImages() })
+	drivertest.TestImages(t, func(*testing.T) service.ImageStore { return fake.NewImages() })
 }
 
 func TestFakeRootfs(t *testing.T) {
 	drivertest.TestRootfs(t, func(t *testing.T) (service.RootfsStore, service.ImageStore) {
-		images := drivertest.NewImages()
-		return drivertest.NewRootfs(t.TempDir(), images), images
+		images := fake.NewImages()
+		return fake.NewRootfs(t.TempDir(), images), images
 	})
 }
 
 func TestFakeFiles(t *testing.T) {
-	drivertest.TestFiles(t, func(*testing.T) service.Files { return &drivertest.Files{} })
+	drivertest.TestFiles(t, func(*testing.T) service.Files { return &fake.Files{} })
 }
 
 func TestFakeNetwork(t *testing.T) {
-	n := drivertest.NewNetwork(netip.MustParsePrefix("172.30.0.0/16"))
+	n := fake.NewNetwork(netip.MustParsePrefix("172.30.0.0/16"))
 	drivertest.TestNetwork(t, drivertest.NetworkHost{
 		Open:  func(*testing.T) service.Network { n.Restart(); return n },
-		Small: func(*testing.T) service.Network { return drivertest.NewNetwork(netip.MustParsePrefix("172.30.0.0/29")) },
+		Small: func(*testing.T) service.Network { return fake.NewNetwork(netip.MustParsePrefix("172.30.0.0/29")) },
 		Netns: func(t *testing.T) *os.File {
 			f, err := os.Open("/proc/self/ns/net")
 			if err != nil {
@@ -64,7 +65,7 @@ func TestFakeNetwork(t *testing.T) {
 }
 
 func TestFakeRuntime(t *testing.T) {
-	rt := drivertest.NewRuntime()
+	rt := fake.NewRuntime()
 	drivertest.TestRuntime(t, drivertest.RuntimeHost{
 		Open:   func(*testing.T) service.Runtime { return rt },
 		Launch: func(_ *testing.T, c *davit.Container) davit.Launch { return davit.Launch{Container: c} },
@@ -72,7 +73,7 @@ func TestFakeRuntime(t *testing.T) {
 }
 
 func TestFakeRegistry(t *testing.T) {
-	drivertest.TestRegistry(t, func(_ *testing.T, hub *drivertest.Hub) (service.Registry, string) {
-		return drivertest.NewRegistry(hub), "docker.io/"
+	drivertest.TestRegistry(t, func(_ *testing.T, hub *fake.Hub) (service.Registry, string) {
+		return fake.NewRegistry(hub), "docker.io/"
 	})
 }

@@ -3,182 +3,195 @@
 package drivertest
 
 import (
-	"bytes"
-	"cmp"
 	"context"
-	"encoding/json"
+	"fmt"
 	"runtime"
 	"strings"
-	"sync"
+	"testing"
 
 	"github.com/davit-engine/davit"
-	"github.com/distribution/reference"
+	"github.com/davit-engine/davit/service"
+	"github.com/davit-engine/davit/service/drivertest/fake"
 	"github.com/opencontainers/go-digest"
 )
 
-// Hub is what a registry has to give. Its methods may be called from any
-// goroutine.
-type Hub struct {
-	mu      sync.Mutex
-	tags    map[string]davit.Descriptor // "name:tag"
-	names   map[string]bool
-	blobs   map[digest.Digest][]byte
-	served  map[digest.Digest]int
-	private bool
-}
-
-// NewHub returns an empty one.
-func NewHub() *Hub {
-	return &Hub{
-		tags: map[string]davit.Descriptor{}, names: map[string]bool{},
-		blobs: map[digest.Digest][]byte{}, served: map[digest.Digest]int{},
+// TestRegistry checks a [service.Registry]. open returns one that pulls from
+// the hub what is called prefix + name.
+func TestRegistry(t *testing.T, open func(t *testing.T, hub *fake.Hub) (r service.Registry, prefix string)) {
+	for name, test := range map[string]func(*testing.T, pulls){
+		"tag": testPullTag, "digest": testPullDigest, "index": testPullIndex, "what is there": testPullAgain,
+		"not found": testPullNothing, "damaged blobs": testPullDamaged, "lost blobs": testPullLost,
+		"credentials": testPullPrivate, "ended context": testPullCanceled,
+	} {
+		t.Run(name, func(t *testing.T) {
+			hub := fake.NewHub()
+			r, prefix := open(t, hub)
+			test(t, pulls{r, hub, prefix, fake.NewBlobs()})
+		})
 	}
 }
 
-// Push adds an image under "name:tag".
-func (h *Hub) Push(name string, b Built) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.tags[name] = b.Target
-	repo, _, _ := strings.Cut(name, ":")
-	h.names[repo] = true
+// pulls is what one test of the suite works with.
+type pulls struct {
+	service.Registry
+	hub    *fake.Hub
+	prefix string
+	blobs  *fake.Blobs
+}
+
+func (p pulls) pull(ctx context.Context, name string, auth *davit.RegistryAuth) (davit.Pulled, error) {
+	return p.Pull(ctx, davit.Pull{Reference: p.prefix + name, Auth: auth}, p.blobs)
+}
+
+func (p pulls) wantBlobs(t *testing.T, b fake.Built) {
+	t.Helper()
 	for dgst, data := range b.Blobs {
-		h.blobs[dgst] = data
-	}
-}
-
-// Damage has a blob served with other content of the same size.
-func (h *Hub) Damage(dgst digest.Digest) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	data := bytes.Clone(h.blobs[dgst])
-	data[len(data)/2] ^= 1
-	h.blobs[dgst] = data
-}
-
-// Lose has a blob not found.
-func (h *Hub) Lose(dgst digest.Digest) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.blobs, dgst)
-}
-
-// SetPrivate has it ask for the user "user" with the password "secret".
-func (h *Hub) SetPrivate() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.private = true
-}
-
-// Served returns how often a blob was fetched.
-func (h *Hub) Served(dgst digest.Digest) int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.served[dgst]
-}
-
-func (h *Hub) allows(user, password string) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return !h.private || (user == "user" && password == "secret")
-}
-
-// resolve finds a manifest of a repository by tag or digest.
-func (h *Hub) resolve(repo, ref string) (davit.Descriptor, bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if d, err := digest.Parse(ref); err == nil {
-		data, ok := h.blobs[d]
-		var m manifest
-		_ = json.Unmarshal(data, &m) // a damaged one has no type
-		return davit.Descriptor{MediaType: cmp.Or(m.MediaType, typeManifest), Digest: d, Size: int64(len(data))}, ok && h.names[repo]
-	}
-	d, ok := h.tags[repo+":"+ref]
-	return d, ok
-}
-
-func (h *Hub) fetch(dgst digest.Digest) ([]byte, bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	data, ok := h.blobs[dgst]
-	h.served[dgst]++
-	return data, ok
-}
-
-// Registry is a fake [service.Registry] that pulls from a hub, whatever host
-// the reference names.
-type Registry struct {
-	Faults
-	hub *Hub
-}
-
-// NewRegistry returns a client of the hub.
-func NewRegistry(hub *Hub) *Registry { return &Registry{hub: hub} }
-
-// Pull implements [service.Registry].
-func (r *Registry) Pull(ctx context.Context, req davit.Pull, blobs davit.Blobs) (davit.Pulled, error) {
-	if err := r.enterContext(ctx, "Pull", req.Reference); err != nil {
-		return davit.Pulled{}, err
-	}
-	ref, err := reference.ParseNormalizedNamed(req.Reference)
-	if err != nil {
-		return davit.Pulled{}, davit.Errorf(davit.InvalidName, "invalid reference %q: %w", req.Reference, err)
-	}
-	ref = reference.TagNameOnly(ref)
-	if a := req.Auth; !r.hub.allows("", "") && (a == nil || !r.hub.allows(a.Username, a.Password)) {
-		return davit.Pulled{}, davit.Errorf(davit.RegistryUnauthorized, "the registry wants (other) credentials for %s", ref)
-	}
-	var which string
-	if d, ok := ref.(reference.Digested); ok {
-		which = d.Digest().String()
-	} else if t, ok := ref.(reference.Tagged); ok {
-		which = t.Tag()
-	}
-	target, ok := r.hub.resolve(strings.TrimPrefix(reference.Path(ref), "library/"), which)
-	if !ok {
-		return davit.Pulled{}, davit.Errorf(davit.NoSuchImage, "%s: not found in the registry", ref)
-	}
-	chosen, err := r.pullManifest(ctx, target, req.Platform, blobs)
-	return davit.Pulled{Reference: ref.String(), Target: target, Manifest: chosen}, err
-}
-
-func (r *Registry) pullManifest(ctx context.Context, d davit.Descriptor, platform davit.Platform, blobs davit.Blobs) (davit.Descriptor, error) {
-	if err := r.pullBlob(ctx, d, blobs); err != nil {
-		return d, err
-	}
-	data, err := readBlob(ctx, blobs, d.Digest)
-	if err != nil {
-		return d, err
-	}
-	var m manifest
-	if err := json.Unmarshal(data, &m); err != nil {
-		return d, davit.Errorf(davit.InvalidArchive, "manifest %s: %w", d.Digest, err)
-	}
-	if m.Config == nil {
-		arch := cmp.Or(platform.Architecture, runtime.GOARCH)
-		for _, c := range m.Manifests {
-			if c.Platform["architecture"] == arch {
-				return r.pullManifest(ctx, c.davit(), platform, blobs)
-			}
+		if back, err := fake.ReadBlob(t.Context(), p.blobs, dgst); err != nil || string(back) != string(data) {
+			t.Errorf("the blob %s is not there as it should be: %v", dgst, err)
 		}
-		return d, davit.Errorf(davit.NoSuchImage, "no image for %s", arch)
 	}
-	for _, part := range append(m.Layers, *m.Config) {
-		if err := r.pullBlob(ctx, part.davit(), blobs); err != nil {
-			return d, err
-		}
-		davit.Report(ctx, davit.Progress{Phase: "Download complete", Item: davit.ShortID(part.Digest.String())})
-	}
-	return d, nil
 }
 
-func (r *Registry) pullBlob(ctx context.Context, d davit.Descriptor, blobs davit.Blobs) error {
-	if blobs.Has(d.Digest) {
-		return nil
+func example() fake.Built {
+	return fake.Build(runtime.GOARCH, davit.ContainerConfig{Cmd: []string{"/app"}}, map[string]string{"app": "1"}, map[string]string{"lib": "2"})
+}
+
+func testPullTag(t *testing.T, p pulls) {
+	b := example()
+	p.hub.Push("team/app:1.14", b)
+	p.hub.Push("team/app:latest", b)
+	got := result(p.pull(t.Context(), "team/app:1.14", nil))(t)
+	if got.Target.Digest != b.Target.Digest || got.Manifest.Digest != b.Target.Digest || got.Manifest.MediaType != "application/vnd.oci.image.manifest.v1+json" {
+		t.Errorf("pulled %+v, want the manifest %s", got, b.Target.Digest)
 	}
-	data, ok := r.hub.fetch(d.Digest)
-	if !ok {
-		return davit.Errorf(davit.RegistryUnreachable, "the registry has no blob %s", d.Digest)
+	if !strings.HasSuffix(got.Reference, "/team/app:1.14") || strings.Count(got.Reference, "/") != 2 {
+		t.Errorf("the reference is %q: it is not normalised", got.Reference)
 	}
-	return blobs.Put(ctx, d, bytes.NewReader(data))
+	p.wantBlobs(t, b)
+	if got = result(p.pull(t.Context(), "team/app", nil))(t); !strings.HasSuffix(got.Reference, "/team/app:latest") {
+		t.Errorf("without a tag the reference is %q", got.Reference)
+	}
+}
+
+func testPullDigest(t *testing.T, p pulls) {
+	b := example()
+	p.hub.Push("team/app:v1", b)
+	got := result(p.pull(t.Context(), "team/app@"+b.Target.Digest.String(), nil))(t)
+	if got.Target.Digest != b.Target.Digest || !strings.HasSuffix(got.Reference, "/team/app@"+b.Target.Digest.String()) {
+		t.Errorf("pulled %+v", got)
+	}
+	p.wantBlobs(t, b)
+	p.hub.Damage(b.Target.Digest)
+	p.blobs = fake.NewBlobs()
+	if _, err := p.pull(t.Context(), "team/app@"+b.Target.Digest.String(), nil); err == nil {
+		t.Error("a manifest with another digest than was asked for was believed")
+	}
+	if p.blobs.Has(b.Target.Digest) {
+		t.Error("a damaged manifest is in the store")
+	}
+}
+
+func testPullIndex(t *testing.T, p pulls) {
+	here := example()
+	there := fake.Build("s390x", davit.ContainerConfig{}, map[string]string{"app": "other"})
+	index := fake.Index(map[string]fake.Built{runtime.GOARCH: here, "s390x": there})
+	p.hub.Push("team/app:v1", index)
+	got := result(p.pull(t.Context(), "team/app:v1", nil))(t)
+	if got.Target.Digest != index.Target.Digest || got.Manifest.Digest != here.Target.Digest {
+		t.Errorf("pulled %+v, want %s of %s", got, here.Target.Digest, index.Target.Digest)
+	}
+	p.wantBlobs(t, here)
+	if !p.blobs.Has(index.Target.Digest) {
+		t.Error("the index is not in the store")
+	}
+	for dgst := range there.Blobs {
+		if p.blobs.Has(dgst) {
+			t.Errorf("the blob %s of another platform was fetched", dgst)
+		}
+	}
+	other := davit.Pull{Reference: p.prefix + "team/app:v1", Platform: davit.Platform{OS: "linux", Architecture: "s390x"}}
+	if got = result(p.Pull(t.Context(), other, p.blobs))(t); got.Manifest.Digest != there.Target.Digest {
+		t.Errorf("for s390x was pulled %+v", got)
+	}
+	p.wantBlobs(t, there)
+	other.Platform.Architecture = "riscv64"
+	_, err := p.Pull(t.Context(), other, p.blobs)
+	wantCode(t, err, davit.NoSuchImage, "pulling for a platform that there is no image for")
+}
+
+func testPullAgain(t *testing.T, p pulls) {
+	b := example()
+	p.hub.Push("team/app:v1", b)
+	result(p.pull(t.Context(), "team/app:v1", nil))(t)
+	result(p.pull(t.Context(), "team/app:v1", nil))(t)
+	for _, l := range append(b.Layers, b.Config) {
+		if n := p.hub.Served(l); n != 1 {
+			t.Errorf("the blob %s was fetched %d times", l, n)
+		}
+	}
+}
+
+func testPullNothing(t *testing.T, p pulls) {
+	p.hub.Push("team/app:v1", example())
+	for _, name := range []string{"team/app:v2", "team/other:v1", "team/app@" + digest.FromString("no").String()} {
+		_, err := p.pull(t.Context(), name, nil)
+		wantCode(t, err, davit.NoSuchImage, "pulling "+name)
+	}
+	for _, name := range []string{"team/UPPER", "team/app:a:b", "team/app@sha256:short", ""} {
+		_, err := p.Pull(t.Context(), davit.Pull{Reference: p.prefix + name}, p.blobs)
+		wantCode(t, err, davit.InvalidName, "pulling "+name)
+	}
+}
+
+// Image layers never verified was a fault of Docker 1.2.
+func testPullDamaged(t *testing.T, p pulls) {
+	for name, pick := range map[string]func(fake.Built) digest.Digest{
+		"a layer":    func(b fake.Built) digest.Digest { return b.Layers[1] },
+		"the config": func(b fake.Built) digest.Digest { return b.Config },
+	} {
+		b := example()
+		bad := pick(b)
+		p.hub.Push("team/app:v1", b)
+		p.hub.Damage(bad)
+		p.blobs = fake.NewBlobs()
+		_, err := p.pull(t.Context(), "team/app:v1", nil)
+		wantCode(t, err, davit.DigestMismatch, "pulling an image with "+name+" damaged")
+		if p.blobs.Has(bad) {
+			t.Errorf("%s is in the store, damaged", name)
+		}
+	}
+}
+
+func testPullLost(t *testing.T, p pulls) {
+	b := example()
+	p.hub.Push("team/app:v1", b)
+	p.hub.Lose(b.Layers[1])
+	_, err := p.pull(t.Context(), "team/app:v1", nil)
+	if kind := davit.KindOf(err); err == nil || kind != davit.Remote {
+		t.Errorf("pulling an image with a layer lost: %v (kind %v), want the registry to be blamed", err, kind)
+	}
+}
+
+func testPullPrivate(t *testing.T, p pulls) {
+	p.hub.Push("team/app:v1", example())
+	p.hub.SetPrivate()
+	for name, auth := range map[string]*davit.RegistryAuth{
+		"no credentials": nil, "a wrong password": {Username: "user", Password: "guess"},
+	} {
+		_, err := p.pull(t.Context(), "team/app:v1", auth)
+		wantCode(t, err, davit.RegistryUnauthorized, "pulling with "+name)
+		if said := fmt.Sprint(err); strings.Contains(said, "guess") {
+			t.Errorf("the error tells the password: %v", err)
+		}
+	}
+	result(p.pull(t.Context(), "team/app:v1", &davit.RegistryAuth{Username: "user", Password: "secret"}))(t)
+}
+
+func testPullCanceled(t *testing.T, p pulls) {
+	p.hub.Push("team/app:v1", example())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := p.pull(ctx, "team/app:v1", nil); err == nil {
+		t.Error("a pull with an ended context succeeded")
+	}
 }

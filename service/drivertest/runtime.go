@@ -4,394 +4,490 @@ package drivertest
 
 import (
 	"context"
-	"fmt"
-	"maps"
+	"errors"
+	"io"
 	"os"
 	"slices"
-	"sync"
+	"strings"
+	"testing"
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/service"
+	"github.com/davit-engine/davit/service/drivertest/fake"
 )
 
-// Runtime is a fake [service.Runtime]. Its monitors outlive a service, as
-// real ones outlive the daemon.
-type Runtime struct {
-	Faults
-	mu       sync.Mutex
-	monitors map[string]*Monitor
-	lastPid  int
+const (
+	sigKill = 9
+	sigTerm = 15
+)
+
+// RuntimeHost is a host with a runtime driver.
+type RuntimeHost struct {
+	// Open returns a runtime. Called again, it is that of a new daemon on the
+	// same host, whose predecessor was killed.
+	Open func(t *testing.T) service.Runtime
+	// Launch completes the launch of a container that has a shell at /bin/sh.
+	// The test's end checks that nothing of it is left.
+	Launch func(t *testing.T, c *davit.Container) davit.Launch
 }
 
-// NewRuntime returns a runtime without containers.
-func NewRuntime() *Runtime { return &Runtime{monitors: map[string]*Monitor{}, lastPid: 1000} }
-
-// Monitor is a fake monitor, to make its container do something.
-type Monitor struct {
-	rt     *Runtime
-	Launch davit.Launch // as the service gave it
-
-	mu      sync.Mutex
-	state   davit.Update
-	prog    *program
-	final   bool // state is the end
-	stopped bool // the restart policy no longer applies
-	handles []*process
-	signals []int
-	held    int // sockets of Start
-	resized [2]uint
-	execs   []*execProcess
+// TestRuntime checks a [service.Runtime] and its processes.
+func TestRuntime(t *testing.T, h RuntimeHost) {
+	for name, test := range map[string]func(*testing.T, RuntimeHost){
+		"life": testLife, "signals": testSignals, "output": testOutput, "input": testInput, "detach keys": testDetachKeys,
+		"attach ends with its context": testAttachContext, "terminal": testTerminal, "cannot create": testCannotCreate,
+		"created for nothing": testAbandon, "exec": testExec, "exec fails": testExecFails,
+		"adopt": testAdopt, "adopt what has ended": testAdoptEnded, "adopt nothing": testAdoptNothing,
+		"restart on failure": testRestartOnFailure, "restart always": testRestartAlways,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, h) })
+	}
 }
 
-// process is one daemon's connection to a monitor.
-type process struct {
-	*Monitor
-	updates chan davit.Update
+// running is a container of the suite.
+type running struct {
+	davit.Process
+	t  *testing.T
+	id string
 }
 
-// manyUpdates is more than any test causes: a fake does not wait for readers.
-const manyUpdates = 512
-
-// Name implements [service.Runtime].
-func (r *Runtime) Name() string { return "fake" }
-
-// Monitor returns the monitor of a container; nil when there is none.
-func (r *Runtime) Monitor(id string) *Monitor {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.monitors[id]
+func shell(name, script string) *davit.Container {
+	return &davit.Container{
+		ID: fake.ID(name + time.Now().String()), Name: name, Path: "/bin/sh", Args: []string{"-c", script},
+		HostConfig: davit.HostConfig{ShmSize: 64 << 20, NetworkMode: "none"},
+	}
 }
 
-// Reboot is the host going down: monitors and records of exits are gone.
-func (r *Runtime) Reboot() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.monitors = map[string]*Monitor{}
+// create makes a container that the test's end ends.
+func (h RuntimeHost) create(t *testing.T, rt service.Runtime, c *davit.Container) running {
+	t.Helper()
+	p, err := rt.Create(t.Context(), h.Launch(t, c))
+	must(t, err)
+	r := running{p, t, c.ID}
+	first := r.next()
+	if first.Status != davit.StatusCreated {
+		t.Fatalf("the first update is %+v, want created", first)
+	}
+	return r
 }
 
-func (r *Runtime) nextPid() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.lastPid++
-	return r.lastPid
+func (h RuntimeHost) run(t *testing.T, rt service.Runtime, c *davit.Container) running {
+	t.Helper()
+	r := h.create(t, rt, c)
+	must(t, r.Start(t.Context(), nil))
+	if u := r.next(); u.Status != davit.StatusRunning || u.Pid <= 0 || u.StartedAt.IsZero() {
+		t.Fatalf("the update after the start is %+v", u)
+	}
+	return r
 }
 
-// Create implements [service.Runtime].
-func (r *Runtime) Create(ctx context.Context, l davit.Launch) (davit.Process, error) {
-	if err := r.enterContext(ctx, "Create", l.Container.ID); err != nil {
-		return nil, err
+// next waits for an update.
+func (r running) next() davit.Update {
+	r.t.Helper()
+	select {
+	case u, ok := <-r.Updates():
+		if !ok {
+			r.t.Fatal("the updates ended")
+		}
+		return u
+	case <-time.After(patience):
+		r.t.Fatalf("no update came within %v", patience)
 	}
-	if err := checkProgram(l.Container.Path); err != nil {
-		return nil, err
-	}
-	m := &Monitor{rt: r, Launch: l, state: davit.Update{Status: davit.StatusCreated, Pid: r.nextPid()}}
-	m.newProgram()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if old := r.monitors[l.Container.ID]; old != nil && !old.ended() {
-		return nil, davit.Errorf(davit.ContainerRunning, "container %s has a monitor", l.Container.ID)
-	}
-	r.monitors[l.Container.ID] = m
-	return m.connect(), nil
+	panic("unreachable")
 }
 
-// Adopt implements [service.Runtime].
-func (r *Runtime) Adopt(ctx context.Context, c *davit.Container) (davit.Process, error) {
-	if err := r.enterContext(ctx, "Adopt", c.ID); err != nil {
-		return nil, err
-	}
-	m := r.Monitor(c.ID)
-	if m == nil {
-		return nil, fmt.Errorf("cannot adopt container %s: %w", c.ID, os.ErrNotExist)
-	}
-	return m.connect(), nil
-}
-
-// Known implements [service.Runtime].
-func (r *Runtime) Known() ([]string, error) {
-	if err := r.enter("Known", ""); err != nil {
-		return nil, err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Sorted(maps.Keys(r.monitors)), nil
-}
-
-// Forget implements [service.Runtime].
-func (r *Runtime) Forget(id string) error {
-	if err := r.enter("Forget", id); err != nil {
-		return err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if m := r.monitors[id]; m != nil && !m.ended() {
-		return davit.Errorf(davit.ContainerRunning, "container %s still has its monitor", id)
-	}
-	delete(r.monitors, id)
-	return nil
-}
-
-// Top implements [service.Runtime].
-func (r *Runtime) Top(ctx context.Context, id string, args []string) (davit.ProcessTable, error) {
-	if err := r.enterContext(ctx, "Top", fmt.Sprint(id, args)); err != nil {
-		return davit.ProcessTable{}, err
-	}
-	m := r.Monitor(id)
-	if m == nil {
-		return davit.ProcessTable{}, davit.Errorf(davit.ContainerNotRunning, "container %s is not running", id)
-	}
-	return davit.ProcessTable{Titles: []string{"PID", "CMD"}, Processes: [][]string{{fmt.Sprint(m.Pid()), m.Launch.Container.Path}}}, nil
-}
-
-// connect returns a new handle whose first update is the current state.
-func (m *Monitor) connect() *process {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	p := &process{Monitor: m, updates: make(chan davit.Update, manyUpdates)}
-	p.updates <- m.state
-	if m.final {
-		close(p.updates)
-	} else {
-		m.handles = append(m.handles, p)
-	}
-	return p
-}
-
-// publish tells all handles of a new state; the final one ends them.
-func (m *Monitor) publish(u davit.Update, final bool) {
-	m.mu.Lock()
-	if m.final {
-		m.mu.Unlock()
-		return
-	}
-	m.state, m.final = u, final
-	for _, p := range m.handles {
-		p.updates <- u
-		if final {
-			close(p.updates)
+// end waits for the end and returns the last update.
+func (r running) end() davit.Update {
+	r.t.Helper()
+	var last davit.Update
+	deadline := time.After(patience)
+	for {
+		select {
+		case u, ok := <-r.Updates():
+			if !ok {
+				return last
+			}
+			last = u
+		case <-deadline:
+			r.t.Fatalf("the container did not end within %v; the last update was %+v", patience, last)
 		}
 	}
-	var execs []*execProcess
-	if final {
-		m.handles, execs = nil, m.execs
+}
+
+// stop kills the container and has the runtime forget it.
+func (r running) stop(rt service.Runtime) {
+	r.t.Helper()
+	if err := r.Signal(r.t.Context(), sigKill, true); err != nil && !errors.Is(err, os.ErrClosed) && !errors.Is(err, os.ErrProcessDone) {
+		r.t.Error(err)
 	}
-	m.mu.Unlock()
-	for _, x := range execs {
-		x.prog.exit(128 + sigKill) // with the container's first process
+	r.end()
+	must(r.t, rt.Forget(r.id))
+}
+
+func (r running) wantExit(code int) {
+	r.t.Helper()
+	u := r.end()
+	if u.Status != davit.StatusExited || u.Exit.Code != code || u.Exit.At.IsZero() || u.Exit.OOMKilled {
+		r.t.Errorf("the last update is %+v, want an exit with code %d", u, code)
 	}
 }
 
-func (m *Monitor) newProgram() {
-	c := m.Launch.Container
-	m.prog = newProgram(append([]string{c.Path}, c.Args...), c.Config.Tty, c.Config.OpenStdin, m.exited)
-}
-
-// exited applies the restart policy.
-func (m *Monitor) exited(code int) {
-	m.mu.Lock()
-	policy, u := m.Launch.Container.HostConfig.RestartPolicy, m.state
-	u.Exit = davit.Exit{Code: code, At: time.Now().UTC()}
-	again := u.Status == davit.StatusRunning && !m.stopped
-	switch policy.Name {
-	case "always", "unless-stopped":
-	case "on-failure":
-		again = again && code != 0 && (policy.MaximumRetryCount == 0 || u.Restarts < policy.MaximumRetryCount)
-	default:
-		again = false
+func testLife(t *testing.T, h RuntimeHost) {
+	rt := h.Open(t)
+	if rt.Name() == "" {
+		t.Error("the launcher has no name")
 	}
-	m.mu.Unlock()
-	u.Pid = 0
-	if !again {
-		u.Status = davit.StatusExited
-		m.publish(u, true)
-		return
+	r := h.create(t, rt, shell("life", "exit 3"))
+	netns := result(r.Netns(t.Context()))(t)
+	if _, err := netns.Stat(); err != nil {
+		t.Errorf("the network namespace is closed: %v", err)
 	}
-	u.Status = davit.StatusRestarting
-	m.publish(u, false)
-	m.mu.Lock()
-	m.newProgram()
-	prog := m.prog
-	m.mu.Unlock()
-	m.publish(davit.Update{Status: davit.StatusRunning, Pid: m.rt.nextPid(), StartedAt: time.Now().UTC(), Restarts: u.Restarts + 1}, false)
-	prog.begin()
-}
-
-func (m *Monitor) program() *program {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.prog
-}
-
-// Exit ends the container's program by itself.
-func (m *Monitor) Exit(code int) { m.program().exit(code) }
-
-// Write has the program print.
-func (m *Monitor) Write(out, errs string) { m.program().write(out, errs) }
-
-// Lose is the monitor killed together with its container.
-func (m *Monitor) Lose() {
-	m.publish(davit.Update{Status: davit.StatusDead, Exit: davit.Exit{Code: 128 + sigKill, At: time.Now().UTC(), Error: "the monitor was killed"}}, true)
-	m.program().exit(0) // ends those who are attached; publish ignores it
-}
-
-// Pause is a state that somebody else brought about.
-func (m *Monitor) Pause() {
-	m.mu.Lock()
-	u := m.state
-	m.mu.Unlock()
-	u.Status = davit.StatusPaused
-	m.publish(u, false)
-}
-
-// Signals returns the signals that came so far.
-func (m *Monitor) Signals() []int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(m.signals)
-}
-
-// Held returns how many sockets the monitor keeps.
-func (m *Monitor) Held() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.held
-}
-
-// Size returns what the terminal was last resized to: rows, columns.
-func (m *Monitor) Size() [2]uint {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.resized
-}
-
-func (m *Monitor) ended() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.final
-}
-
-// Pid implements [davit.Process].
-func (m *Monitor) Pid() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.state.Pid
-}
-
-func (m *Monitor) begin(ctx context.Context, method, arg string) error {
-	if err := m.rt.enterContext(ctx, method, arg); err != nil {
-		return err
+	must(t, netns.Close())
+	if err := rt.Forget(r.id); err == nil {
+		t.Error("a container was forgotten while it has its monitor")
 	}
-	if m.ended() {
-		return fmt.Errorf("container %s has no monitor: %w", m.Launch.Container.Name, os.ErrClosed)
+	must(t, r.Start(t.Context(), nil))
+	r.wantExit(3)
+	if known := result(rt.Known())(t); !slices.Contains(known, r.id) {
+		t.Errorf("known are %v: the exit of %s was forgotten by itself", known, r.id)
 	}
-	return nil
-}
-
-// Netns implements [davit.Process]. The namespace is the test's own.
-func (m *Monitor) Netns(ctx context.Context) (*os.File, error) {
-	if err := m.begin(ctx, "Netns", ""); err != nil {
-		return nil, err
+	must(t, rt.Forget(r.id))
+	must(t, rt.Forget(r.id))
+	if known := result(rt.Known())(t); slices.Contains(known, r.id) {
+		t.Errorf("known are %v, after %s was forgotten", known, r.id)
 	}
-	return os.Open("/proc/self/ns/net")
 }
 
-// Start implements [davit.Process]. A program that ends at once has ended
-// when it returns.
-func (m *Monitor) Start(ctx context.Context, hold []*os.File) error {
-	if err := m.begin(ctx, "Start", ""); err != nil {
-		return err
+func testSignals(t *testing.T, h RuntimeHost) {
+	rt := h.Open(t)
+	deaf := h.run(t, rt, shell("deaf", fake.ShellDeaf))
+	must(t, deaf.Signal(t.Context(), sigTerm, false)) // ignored: a first process has no default action
+	must(t, deaf.Signal(t.Context(), sigKill, false))
+	deaf.wantExit(137)
+	err := deaf.Signal(t.Context(), sigTerm, false)
+	if !errors.Is(err, os.ErrClosed) {
+		t.Errorf("signalling after the end: %v, want os.ErrClosed in the chain", err)
 	}
-	m.mu.Lock()
-	m.held = len(hold)
-	pid, prog := m.state.Pid, m.prog
-	m.mu.Unlock()
-	m.publish(davit.Update{Status: davit.StatusRunning, Pid: pid, StartedAt: time.Now().UTC()}, false)
-	prog.begin()
-	return nil
-}
+	must(t, rt.Forget(deaf.id))
 
-// Signal implements [davit.Process].
-func (m *Monitor) Signal(ctx context.Context, signal int, stop bool) error {
-	if err := m.begin(ctx, "Signal", fmt.Sprint(signal, stop)); err != nil {
-		return err
+	r, out := h.trap(t, rt, "trap")
+	must(t, r.Signal(t.Context(), sigTerm, false))
+	r.wantExit(7)
+	if got := out.String(); got != "ready\n" {
+		t.Errorf("it printed %q", got)
 	}
-	m.mu.Lock()
-	m.signals = append(m.signals, signal)
-	m.stopped = m.stopped || stop
-	prog := m.prog
-	m.mu.Unlock()
-	prog.signal(signal)
-	return nil
+	must(t, rt.Forget(r.id))
 }
 
-// Resize implements [davit.Process].
-func (m *Monitor) Resize(ctx context.Context, rows, columns uint) error {
-	if err := m.begin(ctx, "Resize", ""); err != nil {
-		return err
+// trap runs a container that exits with 7 when TERM comes, and returns once
+// it would.
+func (h RuntimeHost) trap(t *testing.T, rt service.Runtime, name string) (running, *fake.Buffer) {
+	t.Helper()
+	r := h.create(t, rt, shell(name, fake.ShellTrap))
+	out := new(fake.Buffer)
+	attached := make(chan struct{})
+	go func() {
+		_ = r.Attach(t.Context(), davit.Streams{Stdout: out, Attached: func() { close(attached) }}, nil)
+	}()
+	<-attached
+	must(t, r.Start(t.Context(), nil))
+	eventually(t, "the trap is set", func() bool { return out.String() == "ready\n" })
+	return r, out
+}
+
+func testOutput(t *testing.T, h RuntimeHost) {
+	rt := h.Open(t)
+	for range 5 { // it would lose a race, if it ran one
+		r := h.create(t, rt, shell("echo", fake.ShellEcho))
+		var out, errs fake.Buffer
+		attached, done := make(chan struct{}), make(chan error, 1)
+		go func() {
+			done <- r.Attach(t.Context(), davit.Streams{Stdout: &out, Stderr: &errs, Attached: func() { close(attached) }}, nil)
+		}()
+		<-attached
+		must(t, r.Start(t.Context(), nil))
+		must(t, <-done)
+		if out.String() != "out\n" || errs.String() != "err\n" {
+			t.Errorf("attached before the start: %q and %q", out.String(), errs.String())
+		}
+		r.wantExit(0)
+		must(t, rt.Forget(r.id))
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.resized = [2]uint{rows, columns}
-	return nil
 }
 
-// Attach implements [davit.Process].
-func (m *Monitor) Attach(ctx context.Context, s davit.Streams, detach []byte) error {
-	if err := m.begin(ctx, "Attach", ""); err != nil {
-		return err
-	}
-	return m.program().attach(ctx, s, detach)
+func testInput(t *testing.T, h RuntimeHost) {
+	rt := h.Open(t)
+	c := shell("cat", fake.ShellCat)
+	c.Config.OpenStdin, c.Config.StdinOnce = true, true
+	r := h.run(t, rt, c)
+	in, typed := io.Pipe()
+	var out fake.Buffer
+	done := make(chan error, 1)
+	go func() { done <- r.Attach(t.Context(), davit.Streams{Stdin: in, Stdout: &out}, nil) }()
+	result(io.WriteString(typed, "ping\n"))(t)
+	eventually(t, "the input comes back", func() bool { return out.String() == "ping\n" })
+	must(t, typed.Close())
+	must(t, <-done)
+	r.wantExit(0)
+	must(t, rt.Forget(r.id))
 }
 
-// Updates implements [davit.Process].
-func (p *process) Updates() <-chan davit.Update { return p.updates }
-
-// execProcess is a fake [davit.ExecProcess].
-type execProcess struct {
-	pid  int
-	prog *program
-	done chan struct{}
-	exit davit.Exit // valid when done is closed
-}
-
-// Exec implements [davit.Process].
-func (m *Monitor) Exec(ctx context.Context, x davit.Exec) (davit.ExecProcess, error) {
-	if err := m.begin(ctx, "Exec", x.Cmd[0]); err != nil {
-		return nil, err
-	}
-	if err := checkProgram(x.Cmd[0]); err != nil {
-		return nil, err
-	}
-	e := &execProcess{pid: m.rt.nextPid(), done: make(chan struct{})}
-	e.prog = newProgram(x.Cmd, x.Tty, x.AttachStdin, func(code int) {
-		e.exit = davit.Exit{Code: code, At: time.Now().UTC()}
-		close(e.done)
-	})
-	e.prog.early = &davit.Streams{Stdout: new(Buffer), Stderr: new(Buffer)}
-	m.mu.Lock()
-	m.execs = append(m.execs, e)
-	m.mu.Unlock()
-	e.prog.begin()
-	return e, nil
-}
-
-// Pid implements [davit.ExecProcess].
-func (e *execProcess) Pid() int { return e.pid }
-
-// Resize implements [davit.ExecProcess].
-func (e *execProcess) Resize(context.Context, uint, uint) error { return nil }
-
-// Attach implements [davit.ExecProcess].
-func (e *execProcess) Attach(ctx context.Context, s davit.Streams, detach []byte) error {
-	return e.prog.attach(ctx, s, detach)
-}
-
-// Wait implements [davit.ExecProcess].
-func (e *execProcess) Wait(ctx context.Context) (davit.Exit, error) {
+func testDetachKeys(t *testing.T, h RuntimeHost) {
+	rt := h.Open(t)
+	c := shell("cat", fake.ShellCat)
+	c.Config.OpenStdin = true
+	r := h.run(t, rt, c)
+	in, typed := io.Pipe()
+	var out fake.Buffer
+	done := make(chan error, 1)
+	go func() { done <- r.Attach(t.Context(), davit.Streams{Stdin: in, Stdout: &out}, []byte{16, 17}) }()
+	result(io.WriteString(typed, "abc\n"))(t)
+	eventually(t, "the input comes back", func() bool { return out.String() == "abc\n" })
+	result(typed.Write([]byte{16}))(t)
+	result(typed.Write([]byte{17}))(t)
 	select {
-	case <-e.done:
-		return e.exit, nil
-	case <-ctx.Done():
-		return davit.Exit{}, ctx.Err()
+	case <-done:
+	case <-time.After(patience):
+		t.Fatal("the detach sequence did not end the attachment")
 	}
+	_ = typed.Close()
+	if r.Pid() <= 0 {
+		t.Error("detaching ended the container")
+	}
+	r.stop(rt)
+}
+
+func testAttachContext(t *testing.T, h RuntimeHost) {
+	rt := h.Open(t)
+	r := h.run(t, rt, shell("deaf", fake.ShellDeaf))
+	ctx, cancel := context.WithCancel(t.Context())
+	attached, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- r.Attach(ctx, davit.Streams{Stdout: io.Discard, Attached: func() { close(attached) }}, nil)
+	}()
+	<-attached
+	cancel()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Fatal("the attachment did not end with its context")
+	}
+	r.stop(rt)
+}
+
+func testTerminal(t *testing.T, h RuntimeHost) {
+	rt := h.Open(t)
+	c := shell("tty", fake.ShellEcho)
+	c.Config.Tty, c.Config.OpenStdin = true, true
+	r := h.create(t, rt, c)
+	must(t, r.Resize(t.Context(), 40, 120))
+	var out, errs fake.Buffer
+	attached, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- r.Attach(t.Context(), davit.Streams{Stdout: &out, Stderr: &errs, Attached: func() { close(attached) }}, nil)
+	}()
+	<-attached
+	must(t, r.Start(t.Context(), nil))
+	must(t, <-done)
+	if out.String() != "out\r\nerr\r\n" || errs.String() != "" {
+		t.Errorf("on a terminal: %q and %q", out.String(), errs.String())
+	}
+	r.wantExit(0)
+	must(t, rt.Forget(r.id))
+}
+
+func testCannotCreate(t *testing.T, h RuntimeHost) {
+	rt := h.Open(t)
+	for path, permission := range map[string]bool{fake.NoSuchProgram: false, fake.NotExecutable: true} {
+		c := shell("broken", "")
+		c.Path, c.Args = path, nil
+		_, err := rt.Create(t.Context(), h.Launch(t, c))
+		wantCode(t, err, davit.StartFailed, "creating a container that runs "+path)
+		if errors.Is(err, os.ErrPermission) != permission {
+			t.Errorf("creating a container that runs %s: %v; that it is a matter of permission is %v", path, err, !permission)
+		}
+		h.wantNothing(t, rt, c)
+	}
+	c := shell("canceled", "exit 0")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := rt.Create(ctx, h.Launch(t, c)); err == nil {
+		t.Error("a container was created after its context had ended")
+	}
+	h.wantNothing(t, rt, c)
+}
+
+func (h RuntimeHost) wantNothing(t *testing.T, rt service.Runtime, c *davit.Container) {
+	t.Helper()
+	if known := result(rt.Known())(t); slices.Contains(known, c.ID) {
+		t.Errorf("the runtime keeps something of a container that could not be created")
+	}
+	if _, err := rt.Adopt(t.Context(), c); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("adopting a container that could not be created: %v, want os.ErrNotExist", err)
+	}
+}
+
+func testAbandon(t *testing.T, h RuntimeHost) {
+	rt := h.Open(t)
+	r := h.create(t, rt, shell("never", "exit 0"))
+	must(t, r.Signal(t.Context(), sigKill, true))
+	r.end()
+	must(t, rt.Forget(r.id))
+}
+
+func testExec(t *testing.T, h RuntimeHost) {
+	rt := h.Open(t)
+	r := h.run(t, rt, shell("deaf", fake.ShellDeaf))
+	session := func(script string) davit.Exec {
+		return davit.Exec{ID: fake.ID(script), ContainerID: r.id, Cmd: []string{"/bin/sh", "-c", script}, AttachStdout: true, AttachStderr: true}
+	}
+	p := result(r.Exec(t.Context(), session(fake.ShellEcho)))(t)
+	if p.Pid() <= 0 {
+		t.Errorf("its pid is %d", p.Pid())
+	}
+	var out, errs fake.Buffer
+	must(t, p.Attach(t.Context(), davit.Streams{Stdout: &out, Stderr: &errs}, nil))
+	if out.String() != "out\n" || errs.String() != "err\n" {
+		t.Errorf("it printed %q and %q", out.String(), errs.String())
+	}
+	if x := result(p.Wait(t.Context()))(t); x.Code != 0 {
+		t.Errorf("it ended with %+v", x)
+	}
+	p = result(r.Exec(t.Context(), session("exit 3")))(t)
+	if x := result(p.Wait(t.Context()))(t); x.Code != 3 || x.At.IsZero() { // nobody attached
+		t.Errorf("it ended with %+v, want 3", x)
+	}
+
+	cat := session(fake.ShellCat)
+	cat.AttachStdin = true
+	p = result(r.Exec(t.Context(), cat))(t)
+	out = fake.Buffer{}
+	must(t, p.Attach(t.Context(), davit.Streams{Stdin: strings.NewReader("ping"), Stdout: &out}, nil))
+	if x := result(p.Wait(t.Context()))(t); x.Code != 0 || out.String() != "ping" {
+		t.Errorf("cat of %q ended with %+v", out.String(), x)
+	}
+
+	p = result(r.Exec(t.Context(), session(fake.ShellDeaf)))(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := p.Wait(ctx); err == nil {
+		t.Error("waiting for a session that runs returned without an error when its context had ended")
+	}
+	r.stop(rt) // and the session with it
+	if x, err := p.Wait(t.Context()); err == nil && x.Code != 137 {
+		t.Errorf("the session ended with %+v when its container was killed", x)
+	}
+}
+
+func testExecFails(t *testing.T, h RuntimeHost) {
+	rt := h.Open(t)
+	r := h.run(t, rt, shell("deaf", fake.ShellDeaf))
+	for path, permission := range map[string]bool{fake.NoSuchProgram: false, fake.NotExecutable: true} {
+		_, err := r.Exec(t.Context(), davit.Exec{ID: fake.ID(path), ContainerID: r.id, Cmd: []string{path}})
+		wantCode(t, err, davit.StartFailed, "running "+path)
+		if errors.Is(err, os.ErrPermission) != permission {
+			t.Errorf("running %s: %v; that it is a matter of permission is %v", path, err, !permission)
+		}
+	}
+	r.stop(rt)
+	if _, err := r.Exec(t.Context(), davit.Exec{ID: fake.ID("late"), ContainerID: r.id, Cmd: []string{"/bin/sh", "-c", "exit 0"}}); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("running something in a container that has ended: %v, want os.ErrClosed in the chain", err)
+	}
+}
+
+func testAdopt(t *testing.T, h RuntimeHost) {
+	old := h.Open(t)
+	c := shell("adopted", fake.ShellDeaf)
+	pid := h.run(t, old, c).Pid()
+	rt := h.Open(t)
+	if known := result(rt.Known())(t); !slices.Contains(known, c.ID) {
+		t.Fatalf("known are %v, without %s", known, c.ID)
+	}
+	r := running{result(rt.Adopt(t.Context(), c))(t), t, c.ID}
+	if u := r.next(); u.Status != davit.StatusRunning || u.Pid != pid || u.StartedAt.IsZero() {
+		t.Errorf("the first update is %+v, want running with pid %d", u, pid)
+	}
+	p := result(r.Exec(t.Context(), davit.Exec{ID: fake.ID("x"), ContainerID: c.ID, Cmd: []string{"/bin/sh", "-c", "exit 3"}}))(t)
+	if x := result(p.Wait(t.Context()))(t); x.Code != 3 {
+		t.Errorf("a session in it ended with %+v", x)
+	}
+	must(t, r.Signal(t.Context(), sigKill, true))
+	r.wantExit(137)
+	must(t, rt.Forget(c.ID))
+}
+
+func testAdoptEnded(t *testing.T, h RuntimeHost) {
+	old := h.Open(t)
+	first, _ := h.trap(t, old, "meanwhile")
+	c := &davit.Container{ID: first.id, Name: "meanwhile"}
+	must(t, first.Signal(t.Context(), sigTerm, true))
+	rt := h.Open(t) // while it ends, or after that
+	r := running{result(rt.Adopt(t.Context(), c))(t), t, c.ID}
+	r.wantExit(7)
+	again := running{result(h.Open(t).Adopt(t.Context(), c))(t), t, c.ID} // nobody said that it was recorded
+	again.wantExit(7)
+	must(t, rt.Forget(c.ID))
+}
+
+func testAdoptNothing(t *testing.T, h RuntimeHost) {
+	rt := h.Open(t)
+	c := shell("nobody", "exit 0")
+	if _, err := rt.Adopt(t.Context(), c); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("adopting what was never there: %v, want os.ErrNotExist", err)
+	}
+	must(t, rt.Forget(c.ID))
+}
+
+func testRestartOnFailure(t *testing.T, h RuntimeHost) {
+	rt := h.Open(t)
+	c := shell("failing", "exit 3")
+	c.HostConfig.RestartPolicy = davit.RestartPolicy{Name: "on-failure", MaximumRetryCount: 2}
+	r := h.create(t, rt, c)
+	must(t, r.Start(t.Context(), nil))
+	restarting, last := 0, davit.Update{}
+	for last.Status != davit.StatusExited {
+		last = r.next()
+		if last.Status == davit.StatusRestarting {
+			if restarting++; last.Exit.Code != 3 {
+				t.Errorf("a restart after %+v", last.Exit)
+			}
+		}
+	}
+	if last.Exit.Code != 3 || last.Restarts != 2 || restarting != 2 {
+		t.Errorf("after %d restarts the last update is %+v, want 2", restarting, last)
+	}
+	r.end()
+	must(t, rt.Forget(c.ID))
+
+	c = shell("succeeding", "exit 0")
+	c.HostConfig.RestartPolicy = davit.RestartPolicy{Name: "on-failure"}
+	r = h.create(t, rt, c)
+	must(t, r.Start(t.Context(), nil))
+	if u := r.end(); u.Exit.Code != 0 || u.Restarts != 0 {
+		t.Errorf("a success was restarted: %+v", u)
+	}
+	must(t, rt.Forget(c.ID))
+}
+
+func testRestartAlways(t *testing.T, h RuntimeHost) {
+	rt := h.Open(t)
+	c := shell("always", fake.ShellDeaf)
+	c.HostConfig.RestartPolicy = davit.RestartPolicy{Name: "always"}
+	r := h.run(t, rt, c)
+	pid := r.Pid()
+	must(t, r.Signal(t.Context(), sigKill, false))
+	u := r.next()
+	if u.Status != davit.StatusRestarting || u.Exit.Code != 137 {
+		t.Errorf("after a signal that is not to stop it: %+v", u)
+	}
+	if u = r.next(); u.Status != davit.StatusRunning || u.Restarts != 1 || u.Pid == pid || u.Pid <= 0 {
+		t.Errorf("restarted: %+v", u)
+	}
+	must(t, r.Signal(t.Context(), sigKill, true))
+	if u = r.next(); u.Status != davit.StatusExited || u.Exit.Code != 137 {
+		t.Errorf("after a signal that is to stop it: %+v", u)
+	}
+	r.end()
+	must(t, rt.Forget(c.ID))
 }

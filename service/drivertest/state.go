@@ -3,163 +3,24 @@
 package drivertest
 
 import (
-	"cmp"
-	"encoding/json"
 	"net/netip"
-	"os"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/service"
+	"github.com/davit-engine/davit/service/drivertest/fake"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	gocmp "github.com/google/go-cmp/cmp"
 )
 
-// State is a fake [service.State]. Records go through JSON, so that none is
-// shared with a caller. It keeps them after Close, for [State.Reopen].
-type State struct {
-	Faults
-	mu         sync.Mutex
-	closed     bool
-	id         string
-	containers map[string][]byte
-	names      map[string]string
-	networks   map[string]davit.Network
-}
-
-// NewState returns an empty database with an identity of its own.
-func NewState() *State {
-	return &State{
-		id:         "engine-" + ID(time.Now().String())[:12],
-		containers: map[string][]byte{}, names: map[string]string{}, networks: map[string]davit.Network{},
-	}
-}
-
-// Reopen is what a new daemon does.
-func (s *State) Reopen() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = false
-}
-
-func (s *State) begin(method, arg string) error {
-	if err := s.enter(method, arg); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return os.ErrClosed
-	}
-	return nil
-}
-
-// Containers implements [service.State].
-func (s *State) Containers() ([]*davit.Container, error) {
-	if err := s.begin("Containers", ""); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var out []*davit.Container
-	for _, data := range s.containers {
-		c := new(davit.Container)
-		if err := json.Unmarshal(data, c); err != nil {
-			return nil, err
-		}
-		out = append(out, c)
-	}
-	slices.SortFunc(out, func(a, b *davit.Container) int { return strings.Compare(a.ID, b.ID) })
-	return out, nil
-}
-
-// PutContainer implements [service.State].
-func (s *State) PutContainer(c *davit.Container) error {
-	if err := s.begin("PutContainer", c.ID); err != nil {
-		return err
-	}
-	data, err := json.Marshal(c)
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if owner, taken := s.names[c.Name]; taken && owner != c.ID {
-		return davit.Errorf(davit.NameConflict, "the name %q is in use by %s", c.Name, owner)
-	}
-	s.forgetNames(c.ID)
-	s.names[c.Name], s.containers[c.ID] = c.ID, data
-	return nil
-}
-
-func (s *State) forgetNames(id string) {
-	for name, owner := range s.names {
-		if owner == id {
-			delete(s.names, name)
-		}
-	}
-}
-
-// DeleteContainer implements [service.State].
-func (s *State) DeleteContainer(id string) error {
-	if err := s.begin("DeleteContainer", id); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.forgetNames(id)
-	delete(s.containers, id)
-	return nil
-}
-
-// Networks implements [service.State].
-func (s *State) Networks() ([]davit.Network, error) {
-	if err := s.begin("Networks", ""); err != nil {
-		return nil, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var out []davit.Network
-	for _, n := range s.networks {
-		out = append(out, n)
-	}
-	slices.SortFunc(out, func(a, b davit.Network) int { return cmp.Compare(a.ID, b.ID) })
-	return out, nil
-}
-
-// PutNetwork implements [service.State].
-func (s *State) PutNetwork(n davit.Network) error {
-	if err := s.begin("PutNetwork", n.Name); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.networks[n.ID] = n
-	return nil
-}
-
-// EngineID implements [service.State].
-func (s *State) EngineID() (string, error) { return s.id, s.begin("EngineID", "") }
-
-// Close implements [service.State].
-func (s *State) Close() error {
-	err := s.enter("Close", "")
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	return err
-}
-
 // exampleContainer is a record with something in most of its corners.
 func exampleContainer(name string) *davit.Container {
 	timeout := 7
 	return &davit.Container{
-		ID: ID(name), Name: name, Created: time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC),
+		ID: fake.ID(name), Name: name, Created: time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC),
 		Path: "/bin/sh", Args: []string{"-c", "exit 3"},
 		Config: davit.ContainerConfig{
 			Env: []string{"VERSION=1.14", "EMPTY="}, Labels: map[string]string{"a": "1.0"}, StopTimeout: &timeout,
@@ -220,7 +81,7 @@ func testStateRecords(t *testing.T, s service.State) {
 	}
 	must(t, s.DeleteContainer(want.ID))
 	must(t, s.DeleteContainer(want.ID))
-	must(t, s.DeleteContainer(ID("never")))
+	must(t, s.DeleteContainer(fake.ID("never")))
 	if all = result(s.Containers())(t); len(all) != 0 {
 		t.Errorf("the deleted record is still there: %+v", all)
 	}
@@ -278,7 +139,7 @@ func testStateNetworks(t *testing.T, s service.State) {
 	if all := result(s.Networks())(t); len(all) != 0 {
 		t.Fatalf("a new database has networks: %v", all)
 	}
-	n := davit.Network{ID: ID("net"), Name: "host", Driver: "host", Subnet: netip.MustParsePrefix("10.0.0.0/8"), MTU: 1500}
+	n := davit.Network{ID: fake.ID("net"), Name: "host", Driver: "host", Subnet: netip.MustParsePrefix("10.0.0.0/8"), MTU: 1500}
 	must(t, s.PutNetwork(n))
 	n.MTU = 9000
 	must(t, s.PutNetwork(n))

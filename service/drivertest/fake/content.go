@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package drivertest
+package fake
 
 import (
 	"archive/tar"
@@ -151,8 +151,22 @@ func (b Built) Archive(tags ...string) []byte {
 	return Tar(files)
 }
 
-// put stores all blobs of the image.
-func (b Built) put(ctx context.Context, blobs davit.Blobs) error {
+// WithLayersOf returns an image whose manifest has the config of b and the
+// layers of other, which are not the config's.
+func (b Built) WithLayersOf(other Built) Built {
+	lie := Built{Config: b.Config, Layers: other.Layers, Blobs: map[digest.Digest][]byte{}}
+	m := manifest{SchemaVersion: 2, MediaType: typeManifest}
+	config := lie.add(typeConfig, b.Blobs[b.Config])
+	m.Config = &config
+	for _, l := range other.Layers {
+		m.Layers = append(m.Layers, lie.add(typeLayer, other.Blobs[l]))
+	}
+	lie.Target = lie.add(typeManifest, mustJSON(m)).davit()
+	return lie
+}
+
+// Put stores all blobs of the image.
+func (b Built) Put(ctx context.Context, blobs davit.Blobs) error {
 	for dgst, data := range b.Blobs {
 		if err := blobs.Put(ctx, davit.Descriptor{Digest: dgst, Size: int64(len(data))}, bytes.NewReader(data)); err != nil {
 			return err

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package drivertest
+package fake
 
 import (
 	"bytes"
@@ -19,12 +19,12 @@ import (
 // What the suite has a shell run. The fake understands these, "exit N", and
 // any other program, which it takes for one that waits for a signal.
 const (
-	shellEcho  = "echo out; echo err >&2"
-	shellCat   = "cat"
-	shellDeaf  = "while :; do sleep 1; done" // a first process has no default action: signal(7), pid_namespaces(7)
-	shellTrap  = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done"
-	noSuchPath = "/no/such/program"
-	notExec    = "/etc"
+	ShellEcho     = "echo out; echo err >&2"
+	ShellCat      = "cat"
+	ShellDeaf     = "while :; do sleep 1; done" // a first process has no default action: signal(7), pid_namespaces(7)
+	ShellTrap     = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done"
+	NoSuchProgram = "/no/such/program"
+	NotExecutable = "/etc"
 )
 
 const (
@@ -40,9 +40,9 @@ func (d denied) Is(target error) bool { return target == os.ErrPermission }
 
 func checkProgram(path string) error {
 	switch path {
-	case noSuchPath:
+	case NoSuchProgram:
 		return davit.Errorf(davit.StartFailed, "exec: %q: no such file or directory", path)
-	case notExec:
+	case NotExecutable:
 		return davit.Errorf(davit.StartFailed, "%w", denied{path})
 	}
 	return nil
@@ -84,13 +84,13 @@ func (p *program) begin() {
 	case exits:
 		n, _ := strconv.Atoi(code) // 0, as for a shell's empty word
 		p.exit(n)
-	case script == shellEcho:
+	case script == ShellEcho:
 		p.write("out\n", "")
 		p.write("", "err\n")
 		p.exit(0)
-	case script == shellTrap:
+	case script == ShellTrap:
 		p.write("ready\n", "")
-	case script == shellCat && !p.stdin:
+	case script == ShellCat && !p.stdin:
 		p.exit(0)
 	}
 }
@@ -100,9 +100,9 @@ func (p *program) signal(n int) {
 	switch {
 	case n == sigKill:
 		p.exit(128 + sigKill)
-	case n == sigTerm && p.script() == shellTrap:
+	case n == sigTerm && p.script() == ShellTrap:
 		p.exit(7)
-	case n == sigTerm && p.script() != shellDeaf:
+	case n == sigTerm && p.script() != ShellDeaf:
 		p.exit(128 + sigTerm)
 	}
 }
@@ -144,7 +144,7 @@ func feed(w io.Writer, text string) {
 }
 
 func (p *program) input(data []byte) {
-	if p.script() == shellCat {
+	if p.script() == ShellCat {
 		p.write(string(data), "")
 	}
 	p.mu.Lock()
@@ -204,7 +204,7 @@ func (p *program) read(r io.Reader, detach []byte, left chan struct{}) {
 			p.input(bytes.TrimRight(buf[:n], string(detach)))
 		}
 		if err != nil {
-			if errors.Is(err, io.EOF) && p.script() == shellCat {
+			if errors.Is(err, io.EOF) && p.script() == ShellCat {
 				p.exit(0)
 			}
 			return
