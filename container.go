@@ -44,9 +44,6 @@ type Container struct {
 	Restarts   int // by the restart policy, since the last start by a user
 }
 
-// Unit returns the name of the systemd unit that runs the container.
-func (c *Container) Unit() string { return "davit-" + c.Name + ".service" }
-
 // State is the life of a container's main process.
 type State struct {
 	Status       Status
@@ -56,7 +53,8 @@ type State struct {
 	OOMKilled    bool
 	StartedAt    time.Time
 	FinishedAt   time.Time
-	StoppedByAPI bool // a user stopped it: no restart policy applies
+	StoppedByAPI bool   // a user stopped it: no restart policy applies
+	Unit         string `json:",omitempty"` // the systemd unit of the last start; "" without systemd
 }
 
 // Running tells whether the container has a process: running, paused, or
@@ -252,8 +250,7 @@ type ContainerInfo struct {
 	UpperDir   string
 	LowerDirs  []string
 	ExecIDs    []string
-	Unit       string // "" with the direct launcher
-	SizeRw     int64  // bytes; -1 unless asked for
+	SizeRw     int64 // bytes; -1 unless asked for
 	SizeRootFs int64
 }
 

@@ -133,10 +133,10 @@ var (
 )
 
 func theContainer() davit.ContainerInfo {
-	c := davit.ContainerInfo{Unit: "davit-web.service"}
+	c := davit.ContainerInfo{}
 	c.ID, c.Name, c.Created, c.ImageID, c.ImageRef = containerID, "web", created, imageID, "busybox"
 	c.Config.Env = []string{"SECRET=1"}
-	c.State = davit.State{Status: davit.StatusRunning, Pid: 42, StartedAt: created}
+	c.State = davit.State{Status: davit.StatusRunning, Pid: 42, StartedAt: created, Unit: "davit-web.service"}
 	return c
 }
 

@@ -26,7 +26,7 @@ func containerProperties(c davit.ContainerInfo) properties {
 		restart += ":" + strconv.Itoa(policy.MaximumRetryCount)
 	}
 	return properties{
-		"Id": c.ID, "Name": text(c.Name), "Image": text(c.ImageRef), "ImageId": text(string(c.ImageID)), "Unit": text(c.Unit),
+		"Id": c.ID, "Name": text(c.Name), "Image": text(c.ImageRef), "ImageId": text(string(c.ImageID)), "Unit": text(c.State.Unit),
 		"State": string(c.State.Status), "Leader": uint32(max(0, c.State.Pid)), "ExitStatus": int32(c.State.ExitCode),
 		"OOMKilled": c.State.OOMKilled, "RestartPolicy": text(restart), "NRestarts": uint32(max(0, c.Restarts)),
 		"CreateTimestamp": usec(c.Created), "StartTimestamp": usec(c.State.StartedAt), "FinishTimestamp": usec(c.State.FinishedAt),
@@ -35,7 +35,7 @@ func containerProperties(c davit.ContainerInfo) properties {
 
 // containerChanges are the properties whose changes are signalled.
 var containerChanges = []string{
-	"Name", "State", "Leader", "ExitStatus", "OOMKilled", "RestartPolicy", "NRestarts", "StartTimestamp", "FinishTimestamp",
+	"Name", "Unit", "State", "Leader", "ExitStatus", "OOMKilled", "RestartPolicy", "NRestarts", "StartTimestamp", "FinishTimestamp",
 }
 
 // containerLine is a line of ListContainers, a(sssssto).
@@ -54,7 +54,7 @@ func listContainers(c *call) ([]any, error) {
 	lines := []containerLine{}
 	for _, i := range list {
 		lines = append(lines, containerLine{
-			i.ID, text(i.Name), text(i.ImageRef), string(i.State.Status), text(i.Unit), usec(i.Created), containerPath(i.ID),
+			i.ID, text(i.Name), text(i.ImageRef), string(i.State.Status), text(i.State.Unit), usec(i.Created), containerPath(i.ID),
 		})
 	}
 	return []any{lines}, err

@@ -120,6 +120,15 @@ func chooseLauncher(name string) string {
 // Name says how holders are launched: "systemd" or "direct".
 func (r *Runtime) Name() string { return r.launcher.name() }
 
+// Unit returns the name of the systemd unit that a start of c makes; "" with
+// the direct launcher. It stays when c is renamed.
+func (r *Runtime) Unit(c *davit.Container) string {
+	if r.launcher.name() != "systemd" {
+		return ""
+	}
+	return unitName(c.Name, r.opts.ExecRoot)
+}
+
 // Close lets go of all containers, which go on, and waits for the runtime's
 // goroutines.
 func (r *Runtime) Close() error {
