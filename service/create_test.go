@@ -257,3 +257,43 @@ func TestRename(t *testing.T) {
 		}
 	})
 }
+
+// Nor is one that another container has come to use meanwhile.
+func TestFailedCreateKeepsVolumesOfOthers(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		d := h.boot()
+		h.state.Then("PutContainer", func() {
+			d.create("other", volume("shared", "/data"))
+			h.state.Fail("PutContainer", fake.ErrInjected)
+		})
+		if _, err := try(d, request("web", volume("shared", "/data"))); err == nil {
+			t.Fatal("create succeeded")
+		}
+		if v := do(d, davit.VolumeInspect{Volume: "shared"}); v.Mountpoint != d.inspect("other").Mounts[0].Source {
+			t.Errorf("the volume is %+v", v)
+		}
+	})
+}
+
+// What a daemon killed in the middle of a create left is gone after the next
+// start.
+func TestRestoreCleansUpCreate(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		d := h.boot()
+		d.create("kept")
+		before := h.text()
+		dead := make(chan struct{})
+		h.state.Then("PutContainer", func() { <-dead }) // for ever
+		j, err := d.eng.Submit(outside(t), request("web"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		next := h.boot()
+		h.unchanged(before, "after a daemon killed while it made a container")
+		next.create("web")
+		h.state.Fail("PutContainer", fake.ErrInjected)
+		close(dead)
+		_, _ = j.Wait(t.Context()) // its goroutine ends
+	})
+}

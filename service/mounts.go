@@ -167,7 +167,12 @@ func (s *Service) makeVolumes(ctx context.Context, j *engine.Job, c *container, 
 		}
 		var undo func(context.Context) error
 		if fresh {
-			undo = func(context.Context) error { return s.Volumes.Remove(v.Name) }
+			undo = func(context.Context) error {
+				if s.volumeUser(v.Name, c.id) != "" {
+					return nil // somebody else has come to use it
+				}
+				return s.Volumes.Remove(v.Name)
+			}
 		}
 		err = j.Step(ctx, "make volume "+v.Name, func(context.Context) error {
 			made, err := s.Volumes.Create(v)
