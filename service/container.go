@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/davit-engine/davit"
 )
@@ -136,14 +137,24 @@ func (c *container) dropPending(p *pendingAttach) {
 	p.settle()
 }
 
+// attachPatience bounds how long a start waits for those who attached before
+// it: a client that takes its answer slowly may lose output, but not hold up
+// the container.
+const attachPatience = 5 * time.Second
+
 // attachPending gives the created process to those who wait for it and
 // returns once it has their streams, so that nothing it writes is missed.
 func (c *container) attachPending(ctx context.Context, proc davit.Process) {
+	late := time.NewTimer(attachPatience)
+	defer late.Stop()
 	for _, p := range c.servePending(proc) {
 		select {
 		case <-p.attached:
 		case <-p.ctx.Done():
 		case <-ctx.Done():
+			return
+		case <-late.C:
+			return
 		}
 	}
 }

@@ -438,3 +438,31 @@ func TestFollowersEndAtShutdown(t *testing.T) {
 		}
 	})
 }
+
+// A client that takes its answer slowly holds a start up for a while, not for
+// ever.
+func TestSlowAttachDoesNotHoldUpStart(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		d := h.boot()
+		id := d.create("web")
+		stuck, opened := make(chan struct{}), make(chan struct{})
+		j, err := d.eng.Submit(outside(t), davit.Attach{Container: id, Stream: true, Open: func(bool) (davit.Streams, error) {
+			close(opened)
+			<-stuck
+			return davit.Streams{}, nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-opened
+		begin := time.Now()
+		do(d, davit.Start{Container: id})
+		if took := time.Since(begin); took > 10*time.Second {
+			t.Errorf("the start took %v", took)
+		}
+		close(stuck)
+		if err := j.Cancel(); err != nil {
+			t.Error(err)
+		}
+	})
+}
