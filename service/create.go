@@ -7,6 +7,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,6 +27,9 @@ func (s *Service) create(ctx context.Context, j *engine.Job, q davit.Create) (da
 	}
 	img, err := s.Images.Get(q.Config.Image)
 	if err != nil {
+		return none, err
+	}
+	if err := checkPlatform(&img, q.Platform, q.Config.Image); err != nil {
 		return none, err
 	}
 	rec := davit.Container{
@@ -48,6 +52,16 @@ func (s *Service) create(ctx context.Context, j *engine.Job, q davit.Create) (da
 	s.publish(c)
 	s.emitContainer("create", c, nil)
 	return davit.Created{ID: c.id, Warnings: warnings}, nil
+}
+
+// checkPlatform refuses an image of another platform than the one asked for.
+// To the docker CLI the error means that the image is missing, and it pulls.
+func checkPlatform(img *davit.Image, want davit.Platform, ref string) error {
+	differs := func(got, want string) bool { return want != "" && got != want }
+	if differs(img.OS, want.OS) || differs(img.Architecture, want.Architecture) || differs(img.Variant, want.Variant) {
+		return davit.Errorf(davit.NoSuchImage, "image with reference %s was found but does not provide the specified platform (%s/%s)", ref, want.OS, want.Architecture)
+	}
+	return nil
 }
 
 // makeContainer makes what a container is on disk; the record comes last and
@@ -264,6 +278,9 @@ func (s *Service) checkHostConfig(r *davit.Container) error {
 	case r.Config.WorkingDir != "" && !strings.HasPrefix(r.Config.WorkingDir, "/"):
 		return invalid("the working directory '%s' is invalid, it needs to be an absolute path", r.Config.WorkingDir)
 	}
+	if err := checkLogOptions(h.LogConfig); err != nil {
+		return err
+	}
 	if r.Config.StopSignal != "" {
 		if _, err := parseSignal(r.Config.StopSignal); err != nil {
 			return err
@@ -271,3 +288,27 @@ func (s *Service) checkHostConfig(r *davit.Container) error {
 	}
 	return nil
 }
+
+// logOptions are the options of the json-file driver.
+var logOptions = []string{"max-size", "max-file"}
+
+func checkLogOptions(c davit.LogConfig) error {
+	for key, value := range c.Config {
+		switch {
+		case !slices.Contains(logOptions, key):
+			return invalid("unknown log opt '%s' for %s log driver: use %s", key, c.Type, strings.Join(logOptions, " or "))
+		case key == "max-file":
+			if n, err := strconv.Atoi(value); err != nil || n < 1 {
+				return invalid("invalid log opt max-file=%s: it must be a number from 1", value)
+			}
+		case key == "max-size":
+			if !validSize.MatchString(value) {
+				return invalid("invalid log opt max-size=%s: it must be a number with k, m or g", value)
+			}
+		}
+	}
+	return nil
+}
+
+// validSize is a size as the docker CLI takes it: 10m, 1.5g, 512kb, -1.
+var validSize = regexp.MustCompile(`^(-1|[0-9]+(\.[0-9]+)?\s?[kKmMgGtT]?[iI]?[bB]?)$`)

@@ -44,6 +44,9 @@ func (s *Service) execCreate(_ context.Context, _ *engine.Job, q davit.ExecCreat
 	case rec.State.Status != davit.StatusRunning:
 		return "", davit.Errorf(davit.ContainerNotRunning, "container %s is not running", rec.ID)
 	}
+	if dir := q.Exec.WorkingDir; dir != "" && !strings.HasPrefix(dir, "/") {
+		return "", invalid("the working directory '%s' is invalid, it needs to be an absolute path", dir)
+	}
 	if q.Exec.DetachKeys != "" {
 		if _, err := parseDetachKeys(q.Exec.DetachKeys); err != nil {
 			return "", err
@@ -115,14 +118,38 @@ func (s *Service) execStart(ctx context.Context, _ *engine.Job, q davit.ExecStar
 	if !rec.Tty && rec.DetachKeys == "" {
 		keys = nil
 	}
-	if err := p.Attach(ctx, st, keys); err != nil {
-		return davit.Nothing{}, err
+	return davit.Nothing{}, x.attach(ctx, p, st, keys)
+}
+
+// attach copies the session's streams until they end, or until shortly after
+// its process has: a child of it that stays in the background may hold them
+// open for ever.
+func (x *execSession) attach(ctx context.Context, p davit.ExecProcess, st davit.Streams, keys []byte) error {
+	attached, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-x.done:
+		case <-attached.Done():
+			return
+		}
+		t := time.NewTimer(execSettle)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			cancel()
+		case <-attached.Done():
+		}
+	}()
+	if err := p.Attach(attached, st, keys); err != nil && (attached.Err() == nil || ctx.Err() != nil) {
+		return err
 	}
-	return davit.Nothing{}, x.settled(ctx)
+	return x.settled(ctx)
 }
 
 // execSettle bounds how long the end of a session's output waits for its exit
-// code: a process may close its output and go on.
+// code, and the other way round: a process may close its output and go on, and
+// its children may hold the output open.
 const execSettle = 2 * time.Second
 
 // settled waits until the exit code is known, so that a client that inspects

@@ -47,6 +47,23 @@ func (s *Service) apply(c *container, u davit.Update) {
 		if _, err := engine.Do(s.base, s.eng, davit.Exited{Container: c.id, Exit: u.Exit}); err != nil {
 			s.log.Error("cannot record an exit", "container", c.name(), "error", err)
 		}
+		if u.Status == davit.StatusDead {
+			s.restartLost(c)
+		}
+	}
+}
+
+// restartLost starts a container whose monitor was killed, if its restart
+// policy wants it to run: the one who keeps the policy is gone.
+func (s *Service) restartLost(c *container) {
+	rec := c.record()
+	policy := rec.HostConfig.RestartPolicy.Name
+	if rec.State.StoppedByAPI || policy == "" || policy == "no" {
+		return
+	}
+	s.log.Warn("the monitor of a container was lost; its restart policy starts it again", "container", rec.Name)
+	if _, err := s.eng.Submit(s.base, davit.Start{Container: c.id}); err != nil {
+		s.log.Error("cannot start a container again", "container", rec.Name, "error", err)
 	}
 }
 

@@ -4,7 +4,9 @@ package service
 
 import (
 	"context"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/davit-engine/davit"
@@ -16,7 +18,7 @@ import (
 // knows; another one is an error.
 var containerFilters = map[string]func(*Service, *davit.Container, string) bool{
 	"id":     func(_ *Service, r *davit.Container, v string) bool { return strings.HasPrefix(r.ID, v) },
-	"name":   func(_ *Service, r *davit.Container, v string) bool { return strings.Contains("/"+r.Name, v) },
+	"name":   func(_ *Service, r *davit.Container, v string) bool { return matchName(v, r.Name) },
 	"label":  func(_ *Service, r *davit.Container, v string) bool { return matchLabel(r.Config.Labels, v) },
 	"status": func(_ *Service, r *davit.Container, v string) bool { return string(r.State.Status) == v },
 	"exited": func(_ *Service, r *davit.Container, v string) bool {
@@ -27,17 +29,85 @@ var containerFilters = map[string]func(*Service, *davit.Container, string) bool{
 		return err == nil && img.ID == r.ImageID
 	},
 	"network": func(_ *Service, r *davit.Container, v string) bool { return r.HostConfig.NetworkMode == v },
+	"before": func(s *Service, r *davit.Container, v string) bool {
+		c, err := s.find(v)
+		return err == nil && r.Created.Before(c.record().Created)
+	},
+	"since": func(s *Service, r *davit.Container, v string) bool {
+		c, err := s.find(v)
+		return err == nil && r.Created.After(c.record().Created)
+	},
+	"publish": func(_ *Service, r *davit.Container, v string) bool { return hasPort(r.HostConfig.PortBindings, v) },
+	"expose":  func(_ *Service, r *davit.Container, v string) bool { return hasPort(r.Config.ExposedPorts, v) },
+	"health":  func(_ *Service, _ *davit.Container, v string) bool { return v == "none" },
 	"volume": func(_ *Service, r *davit.Container, v string) bool {
 		return slices.ContainsFunc(r.Mounts, func(m davit.Mount) bool { return m.Name == v || m.Target == v || m.Source == v })
 	},
 }
 
+// matchName matches a pattern, a regular expression, with a name as users
+// know it and as the API spells it. What is no expression is a plain text.
+func matchName(pattern, name string) bool {
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return strings.Contains("/"+name, pattern)
+	}
+	return re.MatchString(name) || re.MatchString("/"+name)
+}
+
+// hasPort tells whether one of the ports is meant by "80", "80/tcp" or a range
+// "80-90/tcp".
+func hasPort[V any](ports map[string]V, want string) bool {
+	span, proto, found := strings.Cut(want, "/")
+	if !found {
+		proto = "tcp"
+	}
+	first, last, isRange := strings.Cut(span, "-")
+	if !isRange {
+		last = first
+	}
+	lo, err1 := strconv.Atoi(first)
+	hi, err2 := strconv.Atoi(last)
+	for key := range ports {
+		port, p, err := parsePort(key)
+		if err1 == nil && err2 == nil && err == nil && p == proto && int(port) >= lo && int(port) <= hi {
+			return true
+		}
+	}
+	return false
+}
+
+var allStatuses = []davit.Status{
+	davit.StatusCreated, davit.StatusRunning, davit.StatusPaused, davit.StatusRestarting,
+	davit.StatusRemoving, davit.StatusExited, davit.StatusDead,
+}
+
+// checkFilters refuses filters that no container could ever match by mistake.
+func (s *Service) checkFilters(filters map[string][]string) error {
+	for key, values := range filters {
+		if containerFilters[key] == nil {
+			return invalid("invalid filter '%s'", key)
+		}
+		for _, v := range values {
+			switch key {
+			case "status":
+				if !slices.Contains(allStatuses, davit.Status(v)) {
+					return invalid("invalid filter 'status=%s'", v)
+				}
+			case "before", "since":
+				if _, err := s.find(v); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
 // list gives the containers that match, newest first.
 func (s *Service) list(_ context.Context, _ *engine.Job, q davit.Containers) ([]davit.ContainerInfo, error) {
-	for key := range q.Filters {
-		if containerFilters[key] == nil {
-			return nil, invalid("invalid filter '%s'", key)
-		}
+	if err := s.checkFilters(q.Filters); err != nil {
+		return nil, err
 	}
 	all := q.All || q.Limit > 0 || len(q.Filters["status"])+len(q.Filters["exited"]) > 0
 	var recs []davit.Container

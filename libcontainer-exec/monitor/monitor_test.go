@@ -110,7 +110,7 @@ func TestLookupUser(t *testing.T) {
 	} {
 		got, err := lookupUser(dir, tc.spec, tc.extra)
 		if tc.err != "" {
-			if err == nil || err.Error() != tc.err || !isKind(err, protocol.KindStart) {
+			if err == nil || err.Error() != tc.err || !isKind(err, protocol.KindDenied) {
 				t.Errorf("%q %q: %v", tc.spec, tc.extra, err)
 			}
 		} else if diff := cmp.Diff(tc.want, got); err != nil || diff != "" {

@@ -31,13 +31,13 @@ func lookupUser(root, spec string, extra []string) (specs.User, error) {
 	}
 	found, err := user.GetExecUser(spec, &user.ExecUser{Home: "/"}, bytes.NewReader(passwd), bytes.NewReader(group))
 	if err != nil {
-		return specs.User{}, fail(protocol.KindStart, err)
+		return specs.User{}, fail(protocol.KindDenied, err) // 126, as Docker
 	}
 	gids := append([]int{found.Gid}, found.Sgids...)
 	if len(extra) > 0 {
 		more, err := user.GetAdditionalGroups(extra, bytes.NewReader(group))
 		if err != nil {
-			return specs.User{}, fail(protocol.KindStart, err)
+			return specs.User{}, fail(protocol.KindDenied, err) // 126, as Docker
 		}
 		gids = append(gids, more...)
 	}
