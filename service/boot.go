@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/davit-engine/davit"
@@ -153,11 +154,15 @@ func (s *Service) acceptConnections(context.Context, *engine.Job, davit.AcceptCo
 func (s *Service) initNetworkDriver(ctx context.Context, _ *engine.Job, _ davit.InitNetworkDriver) (davit.Nothing, error) {
 	var networks []davit.Network
 	if s.Network != nil {
-		n, err := s.Network.Init(ctx, s.liveEndpoints())
+		live := s.liveEndpoints()
+		n, err := s.Network.Init(ctx, live)
 		if err != nil {
 			return davit.Nothing{}, err
 		}
 		networks = append(networks, n)
+		if err := s.releaseEnded(ctx, live); err != nil {
+			s.log.Warn("cannot release the network of a container that ended meanwhile", "error", err)
+		}
 	}
 	known, err := s.State.Networks()
 	if err != nil {
@@ -174,6 +179,21 @@ func (s *Service) initNetworkDriver(ctx context.Context, _ *engine.Job, _ davit.
 	defer s.mu.Unlock()
 	s.networks = networks
 	return davit.Nothing{}, nil
+}
+
+// releaseEnded gives back what containers had that ended while the network
+// came up: it was not there yet to be released.
+func (s *Service) releaseEnded(ctx context.Context, live []davit.Endpoint) error {
+	var errs error
+	for _, ep := range live {
+		same := func(o davit.Endpoint) bool { return o.EndpointID == ep.EndpointID }
+		if c, err := s.find(ep.ContainerID); err == nil && slices.ContainsFunc(c.record().Endpoints, same) {
+			continue
+		}
+		errs = errors.Join(errs, s.Network.Detach(ctx, ep))
+		s.Network.Release(ep)
+	}
+	return errs
 }
 
 // builtIn returns the record of a network that is there on every host, and

@@ -540,3 +540,28 @@ func TestExitIsNotOverwritten(t *testing.T) {
 		})
 	}
 }
+
+// A container that ends while the network comes up was counted among the
+// living, and must not keep its address.
+func TestExitWhileNetworkComesUp(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		d := h.boot()
+		id := d.run("web", publish("8080"))
+		d.kill()
+		h.net.Then("Init", func() {
+			h.rt.Monitor(id).Exit(3)
+			for range 10_000 { // the exit's job may come as far as it can
+				runtime.Gosched()
+			}
+		})
+		d = h.boot()
+		settle()
+		if s := d.inspect("web").State; s.Status != davit.StatusExited || s.ExitCode != 3 {
+			t.Errorf("it is %+v", s)
+		}
+		if text := h.net.Text() + h.net.Reserved(); text != "" {
+			t.Errorf("the network still has %s", text)
+		}
+		do(d, davit.Start{Container: "web"})
+	})
+}

@@ -272,12 +272,14 @@ func (s *Service) releaseInterface(ctx context.Context, _ *engine.Job, q davit.R
 		return davit.Nothing{}, err
 	}
 	var errs error
-	for _, ep := range c.record().Endpoints {
+	var had []davit.Endpoint
+	// Out of the record first: releaseEnded looks there.
+	c.update(func(r *davit.Container) { had, r.Endpoints = r.Endpoints, nil })
+	for _, ep := range had {
 		errs = errors.Join(errs, s.Network.Detach(ctx, ep))
 		s.Network.Release(ep)
 		s.emitNetwork("disconnect", c.id, ep)
 	}
-	c.update(func(r *davit.Container) { r.Endpoints = nil })
 	return davit.Nothing{}, errs
 }
 
