@@ -204,7 +204,7 @@ func (s *Service) completeConfig(r *davit.Container) ([]string, error) {
 		r.HostConfig.NetworkMode = "bridge"
 	}
 	if r.HostConfig.LogConfig.Type == "" {
-		r.HostConfig.LogConfig = davit.LogConfig{Type: s.cfg().LogDriver, Config: s.cfg().LogOpts}
+		r.HostConfig.LogConfig = davit.LogConfig{Type: s.cfg().LogDriver, Config: mergeMap(s.cfg().LogOpts, r.HostConfig.LogConfig.Config)}
 	}
 	argv := slices.Concat(r.Config.Entrypoint, r.Config.Cmd)
 	if len(argv) == 0 {
