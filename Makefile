@@ -22,8 +22,9 @@ TOOL    := go tool -modfile=tools/go.mod
 SUDO    := $(if $(filter 0,$(shell id -u)),,sudo -E env PATH=$(PATH))
 EXECAS  := $(if $(SUDO),-exec '$(SUDO)',)
 
-# Every folder that is a module of its own and is tested with the rest.
-THIRD_PARTY := $(patsubst %/go.mod,%,$(wildcard third_party/*/go.mod))
+# Every folder that is a module of its own and is tested with the rest; the
+# tests of one that need more modules than it does are a module below it.
+THIRD_PARTY := $(patsubst %/go.mod,%,$(wildcard third_party/*/go.mod third_party/*/*/go.mod))
 
 DEPS_BUILD := gcc libc6-dev pkg-config libseccomp-dev
 DEPS_RUN   := iptables iproute2 dbus systemd libseccomp2 procps
