@@ -29,7 +29,7 @@ THIRD_PARTY := $(patsubst %/go.mod,%,$(wildcard third_party/*/go.mod third_party
 DEPS_BUILD := gcc libc6-dev pkg-config libseccomp-dev
 DEPS_RUN   := iptables iproute2 dbus systemd libseccomp2 procps
 DEPS_DEMO  := busybox-static curl
-DEPS_TEST  := systemd-container mmdebstrap docker-registry skopeo redis-tools shellcheck libxml2-utils
+DEPS_TEST  := systemd-container mmdebstrap docker-registry skopeo qemu-system-x86 e2fsprogs redis-tools wget libglib2.0-bin libglib2.0-dev-bin shellcheck libxml2-utils
 
 .DEFAULT_GOAL := help
 
@@ -71,9 +71,8 @@ test-boot: build deb ## only the booted tree
 	go test -count=1 -v -timeout 10m $(EXECAS) ./test/boot
 
 .PHONY: test-vm
-test-vm: build deb ## the booted tree as a virtual machine: cgroup v2 and Debian's kernel, by qemu
-	@packaging/deps.sh mmdebstrap qemu-system-x86 e2fsprogs
-	DAVIT_BOOT_VM=1 go test -count=1 -v -timeout 20m $(EXECAS) -run VM ./test/boot
+test-vm: build deb ## only the booted tree as a virtual machine: cgroup v2 and Debian's kernel, by qemu
+	go test -count=1 -v -timeout 20m $(EXECAS) -run VM ./test/boot
 
 .PHONY: bench
 bench: build ## Davit beside Debian's dockerd: median of 20, interleaved
