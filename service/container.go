@@ -14,7 +14,8 @@ import (
 
 // container is a record in memory with its process and those who wait for it.
 type container struct {
-	id string
+	id   string
+	lost bool // its monitor was killed while there was no daemon; set by the restore
 
 	// saving is held from reading the record to having written what was made of
 	// it, by those who do not queue on the container: none undoes another's. It

@@ -133,3 +133,25 @@ func TestLostMonitorIsReplaced(t *testing.T) {
 		})
 	}
 }
+
+// The same for a monitor that was killed while there was no daemon.
+func TestLostMonitorIsReplacedByResume(t *testing.T) {
+	for name, up := range map[string]bool{"no": false, "always": true, "unless-stopped": true, "on-failure": true} {
+		t.Run(name, func(t *testing.T) {
+			onHost(t, func(t *testing.T, h *host) {
+				d := h.boot()
+				id := d.run("web", policy(name))
+				d.kill()
+				h.rt.Monitor(id).Lose()
+				d = h.boot()
+				if err := d.svc.Resume(); err != nil {
+					t.Error(err)
+				}
+				settle()
+				if s := d.inspect(id).State.Status; (s == davit.StatusRunning) != up {
+					t.Errorf("it is %s", s)
+				}
+			})
+		})
+	}
+}

@@ -89,6 +89,7 @@ func (s *Service) adoptProcess(ctx context.Context, c *container, proc davit.Pro
 		case !ok:
 			return os.ErrNotExist
 		case u.Status == davit.StatusExited || u.Status == davit.StatusDead:
+			c.lost = u.Status == davit.StatusDead
 			c.update(func(r *davit.Container) {
 				if r.Restarts = u.Restarts; !u.StartedAt.IsZero() {
 					r.State.StartedAt = u.StartedAt
@@ -172,7 +173,7 @@ func (s *Service) Resume() error {
 		case rec.State.StoppedByAPI || rec.State.Status == davit.StatusCreated:
 			continue
 		case policy.Name == "always", policy.Name == "unless-stopped",
-			policy.Name == "on-failure" && rec.State.ExitCode == lostExit:
+			policy.Name == "on-failure" && (rec.State.ExitCode == lostExit || c.lost):
 			q = davit.Start{Container: c.id}
 		default:
 			continue
