@@ -80,8 +80,10 @@ type Caller struct {
 
 func (c Caller) inside() bool { return c.Transport == "" || c.Transport == Internal }
 
-type callerKey struct{}
-type jobKey struct{}
+type (
+	callerKey struct{}
+	jobKey    struct{}
+)
 
 // WithCaller returns a context whose jobs are submitted on behalf of c.
 func WithCaller(ctx context.Context, c Caller) context.Context {
@@ -228,7 +230,7 @@ func (e *Engine) Submit(ctx context.Context, q Request) (*Job, error) {
 	if parent != nil && caller.inside() {
 		j.caller = parent.caller
 	}
-	return e.enqueue(j, en, q), nil
+	return e.enqueue(j, en, q), nil //nolint:contextcheck // newJob made the job's context of ctx
 }
 
 // runQuery runs a query in the caller's goroutine.

@@ -99,7 +99,7 @@ func (e *Engine) drain(ctx context.Context, limit time.Duration) error {
 	left := e.selectLocked(func(j *Job) bool { return j.entry.Class == Change && j.state != Finished })
 	e.mu.Unlock()
 	for _, j := range left {
-		_ = j.Cancel() // one past its point of no return cannot be helped
+		_ = j.Cancel() //nolint:contextcheck // its end is told in the job's context. One past its point of no return cannot be helped
 	}
 	if e.waitIdle(ctx, time.Second) {
 		return nil
