@@ -4,7 +4,6 @@ package api
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,7 +56,7 @@ func answer[Q engine.Typed[R], R any](d *door, class engine.Class, _ Q, r R) {
 // newDoor serves until the test ends. The gate is closed.
 func newDoor(t *testing.T) *door {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "api") // t.TempDir may be too long for a socket (unix(7))
+	dir, err := os.MkdirTemp("", "api") //nolint:usetesting // t.TempDir may be too long for a socket (unix(7))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,12 +231,3 @@ func frame(stream byte, s string) string {
 }
 
 var errBoom = errors.New("boom")
-
-func compact(t *testing.T, s string) string {
-	t.Helper()
-	var b bytes.Buffer
-	if err := json.Compact(&b, []byte(s)); err != nil {
-		t.Fatalf("%v in %s", err, s)
-	}
-	return b.String()
-}

@@ -82,7 +82,7 @@ func follow[Q engine.Typed[R], R any](ctx context.Context, c *call, q Q) (R, err
 	select {
 	case <-j.Done():
 	case <-ctx.Done():
-		j.Leave()
+		j.Leave() //nolint:contextcheck // the end is told in the job's context; ours has ended
 	}
 	return engine.Result(context.WithoutCancel(ctx), j, q)
 }

@@ -341,16 +341,22 @@ func TestCLI(t *testing.T) {
 		args []string
 		want string // the whole output
 	}{
-		{[]string{"ps", "--format", "{{.ID}} {{.Image}} {{.Command}} {{.Status}} {{.Ports}} {{.Names}} {{.State}} {{.Mounts}} {{.Networks}}"},
-			`c0c0c0c0c0c0 busybox "httpd -f '-h /srv'" Up 3 minutes 9/udp, 0.0.0.0:8080->80/tcp web running v bridge` + "\n"},
+		{
+			[]string{"ps", "--format", "{{.ID}} {{.Image}} {{.Command}} {{.Status}} {{.Ports}} {{.Names}} {{.State}} {{.Mounts}} {{.Networks}}"},
+			`c0c0c0c0c0c0 busybox "httpd -f '-h /srv'" Up 3 minutes 9/udp, 0.0.0.0:8080->80/tcp web running v bridge` + "\n",
+		},
 		{[]string{"images", "--format", "{{.Repository}} {{.Tag}} {{.ID}} {{.Size}}"}, "busybox latest 111111111111 4.19MB\n<none> <none> 444444444444 1B\n"},
 		{[]string{"images", "-q"}, "111111111111\n444444444444\n"},
-		{[]string{"inspect", "-f", "{{.NetworkSettings.IPAddress}} {{.NetworkSettings.Networks.bridge.Gateway}} {{.State.Status}} {{.HostConfig.NetworkMode}} {{(index (index .NetworkSettings.Ports \"80/tcp\") 0).HostPort}}", "web"},
-			"172.17.0.2 172.17.0.1 running bridge 8080\n"},
+		{
+			[]string{"inspect", "-f", "{{.NetworkSettings.IPAddress}} {{.NetworkSettings.Networks.bridge.Gateway}} {{.State.Status}} {{.HostConfig.NetworkMode}} {{(index (index .NetworkSettings.Ports \"80/tcp\") 0).HostPort}}", "web"},
+			"172.17.0.2 172.17.0.1 running bridge 8080\n",
+		},
 		{[]string{"port", "web"}, "80/tcp -> 0.0.0.0:8080\n"},
 		{[]string{"image", "inspect", "-f", "{{.Id}} {{.Config.Cmd}} {{.Architecture}}", "busybox"}, testImage.ID.String() + " [sh] amd64\n"},
-		{[]string{"version", "-f", "{{.Server.Version}} {{.Server.APIVersion}} {{.Server.MinAPIVersion}} {{.Server.GitCommit}} {{range .Server.Components}}{{.Name}} {{end}}"},
-			"0.1.0 1.56 1.40 abcdef0 Engine runc \n"},
+		{
+			[]string{"version", "-f", "{{.Server.Version}} {{.Server.APIVersion}} {{.Server.MinAPIVersion}} {{.Server.GitCommit}} {{range .Server.Components}}{{.Name}} {{end}}"},
+			"0.1.0 1.56 1.40 abcdef0 Engine runc \n",
+		},
 		{[]string{"info", "-f", "{{.ServerVersion}} {{.Driver}} {{.ContainersRunning}} {{.Swarm.LocalNodeState}} {{.FirewallBackend.Driver}}"}, davit.Release + " overlay 1 inactive iptables (nf_tables)\n"},
 		{[]string{"volume", "ls", "-q"}, "v\n"},
 		{[]string{"volume", "create", "v"}, "v\n"},

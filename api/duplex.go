@@ -135,7 +135,7 @@ func (d *duplex) upgrade(tty bool) (net.Conn, io.Reader, error) {
 	}
 	// What net/http has read already comes first. Its reader is not used
 	// further: it takes the client's end of file for the end of the request.
-	early, err := buf.Reader.Peek(buf.Reader.Buffered())
+	early, err := buf.Peek(buf.Reader.Buffered())
 	return conn, io.MultiReader(bytes.NewReader(early), conn), err
 }
 

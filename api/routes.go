@@ -2,7 +2,10 @@
 
 package api
 
-import "net/http"
+import (
+	"net/http"
+	"strings"
+)
 
 // routes is the table of endpoints: all that moby/moby/api documents, and
 // /davit/. Rows without variable stand before those that would match them.
@@ -69,40 +72,46 @@ func served() []route {
 // unserved are the documented endpoints that are not served yet, and those of
 // Swarm, which answer as a daemon does that belongs to none.
 func unserved() (table []route) {
-	for _, row := range []struct{ method, pattern string }{
-		{"GET", "/containers/{id}/changes"}, {"GET", "/containers/{id}/export"}, {"GET", "/containers/{id}/stats"},
-		{"POST", "/containers/{id}/update"}, {"POST", "/containers/{id}/pause"}, {"POST", "/containers/{id}/unpause"},
-		{"GET", "/containers/{id}/checkpoints"}, {"POST", "/containers/{id}/checkpoints"},
-		{"DELETE", "/containers/{id}/checkpoints/{name...}"}, {"POST", "/containers/prune"},
-		{"POST", "/build"}, {"POST", "/build/prune"}, {"POST", "/build/cancel"}, {"POST", "/session"}, {"POST", "/grpc"}, {"POST", "/commit"},
-		{"GET", "/images/search"}, {"GET", "/images/get"}, {"POST", "/images/prune"},
-		{"GET", "/images/{name...}/get"}, {"POST", "/images/{name...}/push"}, {"GET", "/images/{name...}/attestations"},
-		{"GET", "/distribution/{name...}/json"}, {"POST", "/auth"}, {"GET", "/system/df"},
-		{"POST", "/volumes/prune"},
-		{"POST", "/networks/create"}, {"POST", "/networks/prune"}, {"DELETE", "/networks/{id}"},
-		{"POST", "/networks/{id}/connect"}, {"POST", "/networks/{id}/disconnect"},
-		{"GET", "/plugins/privileges"}, {"POST", "/plugins/pull"}, {"POST", "/plugins/create"},
-		{"DELETE", "/plugins/{name...}"}, {"POST", "/plugins/{name...}/enable"},
-		{"POST", "/plugins/{name...}/disable"}, {"POST", "/plugins/{name...}/upgrade"},
-		{"POST", "/plugins/{name...}/push"}, {"POST", "/plugins/{name...}/set"},
-		{"POST", "/swarm/init"}, {"POST", "/swarm/join"},
+	for _, row := range []string{
+		"GET /containers/{id}/changes", "GET /containers/{id}/export", "GET /containers/{id}/stats",
+		"POST /containers/{id}/update", "POST /containers/{id}/pause", "POST /containers/{id}/unpause",
+		"GET /containers/{id}/checkpoints", "POST /containers/{id}/checkpoints",
+		"DELETE /containers/{id}/checkpoints/{name...}", "POST /containers/prune",
+		"POST /build", "POST /build/prune", "POST /build/cancel", "POST /session", "POST /grpc", "POST /commit",
+		"GET /images/search", "GET /images/get", "POST /images/prune",
+		"GET /images/{name...}/get", "POST /images/{name...}/push", "GET /images/{name...}/attestations",
+		"GET /distribution/{name...}/json", "POST /auth", "GET /system/df",
+		"POST /volumes/prune",
+		"POST /networks/create", "POST /networks/prune", "DELETE /networks/{id}",
+		"POST /networks/{id}/connect", "POST /networks/{id}/disconnect",
+		"GET /plugins/privileges", "POST /plugins/pull", "POST /plugins/create",
+		"DELETE /plugins/{name...}", "POST /plugins/{name...}/enable",
+		"POST /plugins/{name...}/disable", "POST /plugins/{name...}/upgrade",
+		"POST /plugins/{name...}/push", "POST /plugins/{name...}/set",
+		"POST /swarm/init", "POST /swarm/join",
 	} {
-		table = append(table, route{method: row.method, pattern: row.pattern, handle: notImplemented})
+		table = append(table, answered(row, notImplemented))
 	}
 	table = append(table, route{method: "POST", pattern: "/swarm/leave", handle: notInSwarm})
-	for _, row := range []struct{ method, pattern string }{
-		{"GET", "/swarm"}, {"POST", "/swarm/update"}, {"GET", "/swarm/unlockkey"}, {"POST", "/swarm/unlock"},
-		{"GET", "/nodes"}, {"GET", "/nodes/{id}"}, {"DELETE", "/nodes/{id}"}, {"POST", "/nodes/{id}/update"},
-		{"GET", "/services"}, {"POST", "/services/create"}, {"GET", "/services/{id}"}, {"DELETE", "/services/{id}"},
-		{"POST", "/services/{id}/update"}, {"GET", "/services/{id}/logs"},
-		{"GET", "/tasks"}, {"GET", "/tasks/{id}"}, {"GET", "/tasks/{id}/logs"},
-		{"GET", "/secrets"}, {"POST", "/secrets/create"}, {"GET", "/secrets/{id}"}, {"DELETE", "/secrets/{id}"}, {"POST", "/secrets/{id}/update"},
-		{"GET", "/configs"}, {"POST", "/configs/create"}, {"GET", "/configs/{id}"}, {"DELETE", "/configs/{id}"}, {"POST", "/configs/{id}/update"},
-		{"PUT", "/volumes/{name}"}, // only cluster volumes can be updated
+	for _, row := range []string{
+		"GET /swarm", "POST /swarm/update", "GET /swarm/unlockkey", "POST /swarm/unlock",
+		"GET /nodes", "GET /nodes/{id}", "DELETE /nodes/{id}", "POST /nodes/{id}/update",
+		"GET /services", "POST /services/create", "GET /services/{id}", "DELETE /services/{id}",
+		"POST /services/{id}/update", "GET /services/{id}/logs",
+		"GET /tasks", "GET /tasks/{id}", "GET /tasks/{id}/logs",
+		"GET /secrets", "POST /secrets/create", "GET /secrets/{id}", "DELETE /secrets/{id}", "POST /secrets/{id}/update",
+		"GET /configs", "POST /configs/create", "GET /configs/{id}", "DELETE /configs/{id}", "POST /configs/{id}/update",
+		"PUT /volumes/{name}", // only cluster volumes can be updated
 	} {
-		table = append(table, route{method: row.method, pattern: row.pattern, handle: noSwarmManager})
+		table = append(table, answered(row, noSwarmManager))
 	}
 	return table
+}
+
+// answered makes a row of a method and a pattern, separated by a space.
+func answered(row string, handle func(*call) error) route {
+	method, pattern, _ := strings.Cut(row, " ")
+	return route{method: method, pattern: pattern, handle: handle}
 }
 
 func notImplemented(c *call) error {

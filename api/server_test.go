@@ -245,8 +245,10 @@ func TestBadRequests(t *testing.T) {
 		{"POST", "/containers/create", js, `{"Image":"x","HostConfig":{"Mounts":[{"Foo":true}]}}`, 400, "unknown field HostConfig.Mounts[0].Foo in the request body"},
 		{"POST", "/containers/create", js, `{"Image":"x","MacAddress":"","HostConfig":{"KernelMemory":0}}`, 201, ""},
 		{"POST", "/containers/create?platform=//", js, `{"Image":"x"}`, 400, `invalid platform "//": want os/arch or os/arch/variant`},
-		{"POST", "/containers/create", js, `{"Image":"x","HostConfig":{"RestartPolicy":{"Name":"often"}}}`, 400,
-			"invalid restart policy: unknown policy 'often'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"},
+		{
+			"POST", "/containers/create", js, `{"Image":"x","HostConfig":{"RestartPolicy":{"Name":"often"}}}`, 400,
+			"invalid restart policy: unknown policy 'often'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'",
+		},
 		{"POST", "/containers/create", http.Header{"Content-Type": {"text/plain"}}, "{}", 400, "unsupported Content-Type header (text/plain): must be 'application/json'"},
 		{"POST", "/containers/create", http.Header{}, "{}", 400, "malformed Content-Type header (): mime: no media type"},
 		{"POST", "/containers/create", js, strings.Repeat(" ", bodyLimit+1), 413, "request body is larger than 4 MiB"},

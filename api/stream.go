@@ -83,7 +83,7 @@ func (c *call) messages() *messages {
 }
 
 func (m *messages) send(msg any) error {
-	m.chunks.begin("application/json")
+	m.begin("application/json")
 	b, err := json.Marshal(msg)
 	if err != nil {
 		return err

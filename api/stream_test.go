@@ -94,7 +94,7 @@ func TestAttachDuplex(t *testing.T) {
 		b := bufio.NewReader(s.Stdin)
 		for {
 			l, err := b.ReadString('\n')
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				_, err = io.WriteString(s.Stdout, "bye\n")
 				return err
 			}
