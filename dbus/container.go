@@ -74,8 +74,8 @@ type named func(c *call, container string, first int) ([]any, error)
 func onManager(c *call, f named) ([]any, error) { return f(c, arg[string](c, 0), 1) }
 
 // onContainer makes a handler of a container object's method.
-func onContainer(first int, f named) handler {
-	return on(func(c *call, i davit.ContainerInfo) ([]any, error) { return f(c, i.ID, first) })
+func onContainer(f named) handler {
+	return on(func(c *call, i davit.ContainerInfo) ([]any, error) { return f(c, i.ID, 0) })
 }
 
 func startContainer(c *call) ([]any, error)   { return onManager(c, startContainerNamed) }

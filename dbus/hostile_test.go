@@ -198,7 +198,7 @@ func dialRaw(t *testing.T, address string) *rawClient {
 		if _, err := io.WriteString(conn, line+"\r\n"); err != nil {
 			t.Fatal(err)
 		}
-		if answer, err := c.r.ReadString('\n'); err != nil || !(strings.HasPrefix(answer, "OK") || strings.HasPrefix(answer, "AGREE")) {
+		if answer, err := c.r.ReadString('\n'); err != nil || !strings.HasPrefix(answer, "OK") && !strings.HasPrefix(answer, "AGREE") {
 			t.Fatal(answer, err)
 		}
 	}

@@ -134,14 +134,14 @@ func (s *Server) connect(ctx context.Context) (*session, error) {
 	sess := &session{Server: s, catalog: cat, ctx: life, stopping: ctx, drained: make(chan struct{})}
 	sess.peers.known = map[string]*peer{}
 	sess.wire = &wire{conn: sock, log: s.log, calls: sess.accept, later: sess.refusals.Go}
-	sess.conn, err = godbus.NewConn(sess.wire, godbus.WithContext(life), godbus.WithSignalHandler(sess),
+	sess.conn, err = godbus.NewConn(sess.wire, godbus.WithContext(life), godbus.WithSignalHandler(sess), //nolint:contextcheck // life is ctx without its values and end
 		godbus.WithSerialGenerator(sess.wire), godbus.WithAuth(godbus.AuthExternal(strconv.Itoa(os.Geteuid()))))
 	if err != nil {
 		end()
 		_ = sock.Close() // the first error counts
 		return nil, fmt.Errorf("cannot use the connection to the bus: %w", err)
 	}
-	context.AfterFunc(sess.conn.Context(), end)
+	context.AfterFunc(sess.conn.Context(), end) //nolint:contextcheck // the connection is gone when life has ended, and the other way round
 	if err := sess.greet(sock); err != nil {
 		sess.close()
 		return nil, err

@@ -191,8 +191,18 @@ func TestPublishPorts(t *testing.T) {
 		{"127.0.0.1:5353:53/udp", "53/udp", davit.PortBinding{HostIP: "127.0.0.1", HostPort: "5353"}},
 		{"[::1]:8080:80", "80/tcp", davit.PortBinding{HostIP: "::1", HostPort: "8080"}},
 		{"8000-8010:80", "80/tcp", davit.PortBinding{HostPort: "8000-8010"}},
-		{in: ""}, {in: ":"}, {in: "0"}, {in: "80:"}, {in: "x:80"}, {in: "80/sctp"}, {in: "1:2:3"}, {in: "70000"},
-		{in: "localhost:1:80"}, {in: "::1:80:80"}, {in: "8000-:80"}, {in: "80-90"},
+		{in: ""},
+		{in: ":"},
+		{in: "0"},
+		{in: "80:"},
+		{in: "x:80"},
+		{in: "80/sctp"},
+		{in: "1:2:3"},
+		{in: "70000"},
+		{in: "localhost:1:80"},
+		{in: "::1:80:80"},
+		{in: "8000-:80"},
+		{in: "80-90"},
 	}
 	for _, tt := range tests {
 		var c davit.Create
