@@ -92,7 +92,7 @@ func (r *blobReader) open() error {
 	if r.offset > 0 {
 		header.Set("Range", fmt.Sprintf("bytes=%d-", r.offset))
 	}
-	resp, err := r.s.get(ctx, "blobs/"+r.desc.Digest.String(), header)
+	resp, err := r.s.get(ctx, "blobs/"+r.desc.Digest.String(), header) //nolint:bodyclose // r.close does
 	if err != nil {
 		r.close()
 		return err

@@ -180,16 +180,24 @@ func faults() []faultTest {
 	}
 	return []faultTest{
 		{"manifest 401", "manifests/", status(401, ""), davit.RegistryUnauthorized, "pull access denied"},
-		{"manifest 403", "manifests/", status(403, `{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}`),
-			davit.RegistryUnauthorized, "denied: requested access to the resource is denied"},
-		{"manifest 404", "manifests/", status(404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{"Tag":"1"}}]}`),
-			davit.NoSuchImage, "a:1 not found: manifest unknown: manifest unknown"},
-		{"name 404", "manifests/", status(404, `{"errors":[{"code":"NAME_UNKNOWN","message":"repository name not known to registry"}]}`),
-			davit.NoSuchImage, "/a not found: name unknown: repository name not known to registry"},
+		{
+			"manifest 403", "manifests/", status(403, `{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}`),
+			davit.RegistryUnauthorized, "denied: requested access to the resource is denied",
+		},
+		{
+			"manifest 404", "manifests/", status(404, `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{"Tag":"1"}}]}`),
+			davit.NoSuchImage, "a:1 not found: manifest unknown: manifest unknown",
+		},
+		{
+			"name 404", "manifests/", status(404, `{"errors":[{"code":"NAME_UNKNOWN","message":"repository name not known to registry"}]}`),
+			davit.NoSuchImage, "/a not found: name unknown: repository name not known to registry",
+		},
 		{"404 of a web server", "manifests/", status(404, "<html>"), davit.NoSuchImage, "not found"},
 		{"500", "manifests/", status(500, ""), davit.RegistryUnreachable, "status 500"},
-		{"429", "manifests/", status(429, `{"errors":[{"code":"TOOMANYREQUESTS","message":"slow\u001b[31m down"}]}`),
-			davit.RegistryUnreachable, "toomanyrequests: slow [31m down"},
+		{
+			"429", "manifests/", status(429, `{"errors":[{"code":"TOOMANYREQUESTS","message":"slow\u001b[31m down"}]}`),
+			davit.RegistryUnreachable, "toomanyrequests: slow [31m down",
+		},
 		{"418", "manifests/", status(418, ""), davit.RegistryUnreachable, "status 418"},
 		{"not JSON", "manifests/", text(ociManifest, "<html>"), davit.DigestMismatch, "not JSON"},
 		{"huge manifest", "manifests/", text(ociManifest, strings.Repeat(" ", maxManifest+1)), davit.DigestMismatch, "larger than"},
@@ -213,7 +221,9 @@ func faults() []faultTest {
 				fmt.Fprint(w, strings.Repeat("x", 1000))
 			}
 		}, davit.DigestMismatch, "longer than"},
-		{"redirect to itself", "LAYER", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, 307) }, davit.RegistryUnreachable, "redirects"},
+		{"redirect to itself", "LAYER", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
+		}, davit.RegistryUnreachable, "redirects"},
 	}
 }
 
