@@ -133,18 +133,26 @@ func (sp *spooled) discard() {
 	}
 }
 
-// find returns a file by its name, through links.
-func (sp *spooled) find(name string) (*spooledFile, error) {
+// lookup returns a file by its name, through links; nil when there is none.
+func (sp *spooled) lookup(name string) *spooledFile {
 	at := clean(name)
 	for range 10 {
 		if f, ok := sp.files[at]; ok {
-			return f, nil
+			return f
 		}
 		next, ok := sp.links[at]
 		if !ok {
 			break
 		}
 		at = next
+	}
+	return nil
+}
+
+// find is lookup for a file that must be there.
+func (sp *spooled) find(name string) (*spooledFile, error) {
+	if f := sp.lookup(name); f != nil {
+		return f, nil
 	}
 	return nil, davit.Errorf(davit.InvalidArchive, "the archive lacks the file %q", name)
 }
@@ -161,7 +169,7 @@ func (sp *spooled) blob(desc ocispec.Descriptor) (*spooledFile, error) {
 		return nil, davit.Errorf(davit.InvalidArchive, "the archive names a blob %q: %w", desc.Digest, err)
 	}
 	name := path.Join(ocispec.ImageBlobsDir, desc.Digest.Algorithm().String(), desc.Digest.Encoded())
-	if f, err := sp.find(name); err == nil {
+	if f := sp.lookup(name); f != nil {
 		return nil, davit.Errorf(davit.DigestMismatch, "the archive's file %s has the digest %s", name, f.digest)
 	}
 	return nil, davit.Errorf(davit.InvalidArchive, "the archive lacks the blob %s", desc.Digest)
@@ -169,8 +177,8 @@ func (sp *spooled) blob(desc ocispec.Descriptor) (*spooledFile, error) {
 
 // decode decodes a JSON file; found is false when the archive has none.
 func (sp *spooled) decode(name string, limit int64, v any) (found bool, err error) {
-	f, err := sp.find(name)
-	if err != nil {
+	f := sp.lookup(name)
+	if f == nil {
 		return false, nil
 	}
 	return true, f.decode(limit, v)

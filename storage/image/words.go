@@ -74,7 +74,7 @@ func (w *wordReader) step(split bool) error {
 }
 
 func (w *wordReader) variable() error {
-	name := w.in
+	var name string
 	if braced, ok := strings.CutPrefix(w.in, "{"); ok {
 		var found bool
 		if name, w.in, found = strings.Cut(braced, "}"); !found {

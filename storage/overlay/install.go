@@ -62,7 +62,9 @@ func (in *Install) Find(chain digest.Digest) (Layer, bool, error) {
 	in.pin(chain)
 	l, ok, err := in.store.layer(chain)
 	if err != nil || !ok {
-		in.store.unpin(chain)
+		if rm := in.store.unpin(chain); rm != nil {
+			in.store.log.Warn("cannot clean up behind a layer that was not found", "error", rm) // Open does
+		}
 		return Layer{}, false, err
 	}
 	in.layers[chain] = l

@@ -77,6 +77,7 @@ func (s *Store) linkDir() string { return filepath.Join(s.dir, "l") }
 func (s *Store) tmpDir() string  { return filepath.Join(s.dir, "tmp") }
 
 func (s *Store) layerDir(chain digest.Digest) string { return filepath.Join(s.dir, chain.Encoded()) }
+
 func (s *Store) diffDir(chain digest.Digest) string {
 	return filepath.Join(s.layerDir(chain), "diff")
 }
