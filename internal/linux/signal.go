@@ -23,19 +23,19 @@ func SignalNumber(name string) (int, bool) {
 	if n := unix.SignalNum("SIG" + name); n != 0 {
 		return int(n), true
 	}
-	switch {
-	case name == "RTMIN":
+	switch name {
+	case "RTMIN":
 		return sigRTMin, true
-	case name == "RTMAX":
+	case "RTMAX":
 		return sigRTMax, true
 	}
-	base, sign, offset := sigRTMin, 1, ""
-	if o, ok := strings.CutPrefix(name, "RTMIN+"); ok {
-		offset = o
-	} else if o, ok := strings.CutPrefix(name, "RTMAX-"); ok {
-		base, sign, offset = sigRTMax, -1, o
-	} else {
-		return 0, false
+	base, sign := sigRTMin, 1
+	offset, ok := strings.CutPrefix(name, "RTMIN+")
+	if !ok {
+		base, sign = sigRTMax, -1
+		if offset, ok = strings.CutPrefix(name, "RTMAX-"); !ok {
+			return 0, false
+		}
 	}
 	n, err := strconv.Atoi(offset)
 	if err != nil || n < 0 || n > sigRTMax-sigRTMin {

@@ -14,7 +14,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// File, Dir, Symlink and Link are entries of the usual kinds.
+// File is a regular file of mode 0644 with body as its content.
 func File(name, body string) tar.Header {
 	return tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(body)), PAXRecords: map[string]string{bodyKey: body}}
 }
