@@ -8,6 +8,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"github.com/davit-engine/davit/libcontainer-exec/holder"
@@ -15,7 +16,7 @@ import (
 
 func main() {
 	if len(os.Args) != 2 {
-		os.Stderr.WriteString("usage: davit-holder ID (davitd starts it)\n")
+		fmt.Fprintln(os.Stderr, "usage: davit-holder ID (davitd starts it)")
 		os.Exit(2)
 	}
 	os.Exit(holder.Main(os.Args[1]))

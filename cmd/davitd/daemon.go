@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/davit-engine/davit"
@@ -52,12 +53,12 @@ func serve(line *commandLine, config davit.Config) int {
 	d.eng = engine.New(d.log)
 	signals := trap(d)
 	defer signals.stop()
-	if err := d.build(); err != nil {
-		return d.fail(err)
-	}
 	ctx := context.Background()
+	if err := d.build(); err != nil {
+		return d.fail(ctx, err)
+	}
 	if err := d.boot(ctx); err != nil {
-		return d.fail(err)
+		return d.fail(ctx, err)
 	}
 	return d.wait(ctx, signals)
 }
@@ -96,11 +97,16 @@ func (d *daemon) build() error {
 	}
 	closers := []func() error{runtime.Close}
 	if d.config.Bridge != "none" {
-		network, err := bridge.New(networkConfig(&d.config), bridge.Options{StateDir: d.config.DataRoot + "/network", Log: d.log})
+		stateDir := filepath.Join(d.config.DataRoot, "network")
+		claim, err := bridge.ClaimLink(d.config.Bridge, stateDir)
 		if err != nil {
 			return err
 		}
-		drivers.Network, closers = network, append(closers, network.Close)
+		network, err := bridge.New(networkConfig(&d.config, claim.Link), bridge.Options{StateDir: stateDir, Log: d.log})
+		if err != nil {
+			return err
+		}
+		drivers.Network, closers = network, append(closers, network.Close, claim.Close)
 	}
 	d.openDoors(&drivers)
 	d.service, err = service.New(service.Options{
@@ -157,11 +163,7 @@ func (d *daemon) runtime() (*libcontainerexec.Runtime, error) {
 	})
 }
 
-func networkConfig(c *davit.Config) davit.NetworkConfig {
-	link := c.Bridge
-	if link == "" {
-		link = "davit0"
-	}
+func networkConfig(c *davit.Config, link string) davit.NetworkConfig {
 	return davit.NetworkConfig{
 		Link: link, Address: c.BIP, MTU: c.MTU, IPTables: c.IPTables, IPMasq: c.IPMasq, ICC: c.ICC, IPForward: c.IPForward, HostIP: c.IP,
 	}
@@ -225,9 +227,9 @@ func (d *daemon) wait(ctx context.Context, signals *signals) int {
 		case <-signals.hangup:
 			d.reload(ctx)
 		case <-signals.terminate:
-			return d.shutdown(nil)
+			return d.shutdown(ctx, nil)
 		case err := <-d.service.Failed():
-			return d.fail(err)
+			return d.fail(ctx, err)
 		}
 	}
 }
@@ -268,22 +270,22 @@ func (d *daemon) reload(ctx context.Context) {
 func (d *daemon) reloadConfig() (davit.Config, error) { return d.line.load() }
 
 // fail takes the orderly way down after a failure.
-func (d *daemon) fail(cause error) int {
+func (d *daemon) fail(ctx context.Context, cause error) int {
 	d.log.Error("davitd failed", "error", cause)
 	if err := d.systemd.Fatal(cause); err != nil {
 		d.log.Debug("cannot tell systemd of the failure", "error", err)
 	}
-	d.shutdown(cause)
+	d.shutdown(ctx, cause)
 	return exitFailure
 }
 
 // shutdown ends the daemon within 15 seconds; the containers go on.
-func (d *daemon) shutdown(cause error) int {
+func (d *daemon) shutdown(ctx context.Context, cause error) int {
 	if err := d.systemd.Stopping("Shutting down"); err != nil {
 		d.log.Debug("cannot tell systemd of the shutdown", "error", err)
 	}
 	drain := time.Duration(d.config.ShutdownTimeout) * time.Second
-	if err := d.eng.Shutdown(context.Background(), drain); err != nil {
+	if err := d.eng.Shutdown(ctx, drain); err != nil {
 		d.log.Error("shutdown left something undone", "error", err)
 		return exitFailure
 	}

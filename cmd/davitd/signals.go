@@ -73,7 +73,7 @@ func dump() {
 	for {
 		n := runtime.Stack(buf, true)
 		if n < len(buf) {
-			os.Stderr.Write(buf[:n])
+			_, _ = os.Stderr.Write(buf[:n]) // there is nowhere else to write it
 			return
 		}
 		buf = make([]byte, 2*len(buf))
