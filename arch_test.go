@@ -43,8 +43,10 @@ var ours = map[string][]string{
 	"storage":           {".", "internal"},
 	"registry":          {".", "internal"},
 	"test":              nil,
-	"cmd": {".", "engine", "internal", "activation", "api", "dbus", "service",
-		"libcontainer-exec", "bridge", "storage", "registry"},
+	"cmd": {
+		".", "engine", "internal", "activation", "api", "dbus", "service",
+		"libcontainer-exec", "bridge", "storage", "registry",
+	},
 }
 
 // oursInTests are importable in the tests of every folder but internal and
@@ -57,22 +59,34 @@ var oursInTests = []string{".", "engine", "internal", "service"}
 var theirs = map[string][]string{
 	".":          {"github.com/opencontainers/go-digest", "github.com/distribution/reference"},
 	"activation": {"github.com/coreos/go-systemd/v22", "golang.org/x/sys"},
-	"api": {"github.com/moby/moby/api", "github.com/coder/websocket", "github.com/docker/go-units",
-		"github.com/distribution/reference", "github.com/opencontainers/go-digest"},
+	"api": {
+		"github.com/moby/moby/api", "github.com/coder/websocket", "github.com/docker/go-units",
+		"github.com/distribution/reference", "github.com/opencontainers/go-digest",
+	},
 	"dbus":    {"github.com/godbus/dbus/v5", "github.com/opencontainers/go-digest"},
 	"service": {"github.com/opencontainers/go-digest", "github.com/distribution/reference"},
-	"libcontainer-exec": {"github.com/coreos/go-systemd/v22", "github.com/godbus/dbus/v5", "golang.org/x/sys",
-		"github.com/opencontainers/go-digest"},
-	"libcontainer-exec/monitor": {"github.com/opencontainers/runc/libcontainer", "github.com/opencontainers/cgroups",
-		"github.com/opencontainers/runtime-spec", "github.com/moby/profiles", "github.com/moby/sys", "github.com/seccomp/libseccomp-golang"},
-	"bridge": {"github.com/vishvananda/netlink", "github.com/vishvananda/netns", "github.com/coreos/go-iptables",
+	"libcontainer-exec": {
+		"github.com/coreos/go-systemd/v22", "github.com/godbus/dbus/v5", "golang.org/x/sys",
+		"github.com/opencontainers/go-digest",
+	},
+	"libcontainer-exec/monitor": {
+		"github.com/opencontainers/runc/libcontainer", "github.com/opencontainers/cgroups",
+		"github.com/opencontainers/runtime-spec", "github.com/moby/profiles", "github.com/moby/sys", "github.com/seccomp/libseccomp-golang",
+	},
+	"bridge": {
+		"github.com/vishvananda/netlink", "github.com/vishvananda/netns", "github.com/coreos/go-iptables",
 		"github.com/containernetworking/plugins/pkg/netlinksafe", "golang.org/x/net/dns/dnsmessage", "golang.org/x/sys",
-		"github.com/godbus/dbus/v5"},
-	"storage": {"go.etcd.io/bbolt", "github.com/google/renameio/v2", "github.com/containerd/containerd/v2/pkg/archive",
+		"github.com/godbus/dbus/v5",
+	},
+	"storage": {
+		"go.etcd.io/bbolt", "github.com/google/renameio/v2", "github.com/containerd/containerd/v2/pkg/archive",
 		"github.com/klauspost/compress", "github.com/opencontainers/go-digest", "github.com/opencontainers/image-spec",
-		"github.com/distribution/reference", "golang.org/x/sys", "golang.org/x/sync"},
-	"registry": {"oras.land/oras-go/v2", "github.com/opencontainers/go-digest", "github.com/opencontainers/image-spec",
-		"github.com/distribution/reference", "github.com/klauspost/compress", "golang.org/x/sync"},
+		"github.com/distribution/reference", "golang.org/x/sys", "golang.org/x/sync",
+	},
+	"registry": {
+		"oras.land/oras-go/v2", "github.com/opencontainers/go-digest", "github.com/opencontainers/image-spec",
+		"github.com/distribution/reference", "github.com/klauspost/compress", "golang.org/x/sync",
+	},
 	"internal":           {"golang.org/x/sys", "github.com/google/renameio/v2", "github.com/klauspost/compress", "github.com/moby/go-archive"},
 	"cmd":                {"github.com/spf13/pflag", "golang.org/x/sys"},
 	"cmd/davitctl":       {"github.com/spf13/cobra", "golang.org/x/term", "github.com/godbus/dbus/v5"},
