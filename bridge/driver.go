@@ -70,7 +70,7 @@ type Driver struct {
 // the host; Init does.
 func New(cfg davit.NetworkConfig, opts Options) (*Driver, error) {
 	if cfg.Link == "" {
-		cfg.Link = "davit0"
+		cfg.Link = DefaultLink
 	}
 	if err := checkConfig(cfg); err != nil {
 		return nil, err

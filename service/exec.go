@@ -201,6 +201,9 @@ func (s *Service) execFailed(x *execSession, q davit.ExecStart, cause error) err
 	if w == nil {
 		w = st.Stdout
 	}
+	if w == nil {
+		return cause
+	}
 	_, err = io.WriteString(w, "OCI runtime exec failed: "+cause.Error()+"\r\n")
 	return err
 }

@@ -226,20 +226,41 @@ func TestConnectionSurvives(t *testing.T) {
 // TestTwoEngines runs a second, wholly separate engine beside the first.
 func TestTwoEngines(t *testing.T) {
 	a := newHost(t)
-	b := newHost(t)
-	a.mustDocker(t, "run", "-d", "--name", "same", "-p", "8080:80", "busybox", "sleep", "100")
-	b.mustDocker(t, "run", "-d", "--name", "same", "-p", "8080:80", "busybox", "sleep", "100")
-	b.mustDocker(t, "rm", "-f", "same")
+	a.mustDocker(t, "run", "-d", "--name", "same", "-p", "8080:80", "busybox", "httpd", "-f", "-h", "/var/www")
+	b := a.neighbour(t)
+	b.mustDocker(t, "run", "-d", "--name", "same", "-p", "8081:80", "busybox", "httpd", "-f", "-h", "/var/www")
+	out, err := b.docker("run", "--name", "taken", "-p", "8080:80", "busybox", "true")
+	if err == nil || !strings.Contains(out, "already in use") {
+		t.Errorf("the other engine's port: %v %s", err, out)
+	}
+	for _, port := range []string{"8080", "8081"} {
+		if got := command(t, "nsenter", "--net=/run/netns/"+a.outside, "wget", "-qO-", "http://"+insideAddress+":"+port); !strings.Contains(got, "hello") {
+			t.Errorf("port %s: %q", port, got)
+		}
+	}
+	if got := b.mustDocker(t, "network", "inspect", "bridge", "--format", `{{index .Options "com.docker.network.bridge.name"}}`); got == "davit0" {
+		t.Error("both engines have the link davit0")
+	}
+	before := a.rules(t)
+	b.mustDocker(t, "rm", "-f", "same", "taken")
+	b.end(t, syscall.SIGKILL)
+	b.start(t)
+	b.end(t, syscall.SIGTERM)
+	b.daemon = nil
+	if after := a.rules(t); !strings.Contains(after, "--dport 8080") || strings.Contains(after, "--dport 8081") {
+		t.Errorf("the firewall was\n%s\nand is\n%s", before, after)
+	}
 	if got := a.mustDocker(t, "ps", "--format", "{{.Names}} {{.State}}"); got != "same running" {
 		t.Errorf("the first engine's container: %q", got)
 	}
+	a.mustDocker(t, "exec", "same", "true")
 }
 
 // TestFullDisk fills a small data root: errors are clear, nothing is left, and
 // the engine goes on once there is space again.
 func TestFullDisk(t *testing.T) {
 	requireRoot(t)
-	mnt, err := os.MkdirTemp("", "davit-full-")
+	mnt, err := os.MkdirTemp("", "davit-full-") //nolint:usetesting // t.TempDir would empty a mount that cannot be unmounted
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,7 @@ type host struct {
 	bin     string
 	inside  string
 	outside string
+	guest   bool // the namespaces are another's
 	daemon  *exec.Cmd
 	exited  chan error
 	log     *os.File
@@ -83,7 +84,7 @@ func command(t testing.TB, name string, args ...string) string {
 func newHost(t testing.TB, flags ...string) *host {
 	t.Helper()
 	requireRoot(t)
-	dir, err := os.MkdirTemp("", "davit-script-")
+	dir, err := os.MkdirTemp("", "davit-script-") //nolint:usetesting // short enough for sockets (unix(7)), and names the namespaces
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,6 +105,20 @@ func newHost(t testing.TB, flags ...string) *host {
 	h.start(t, flags...)
 	h.importBusybox(t)
 	return h
+}
+
+// neighbour starts a second engine on the same host.
+func (h *host) neighbour(t testing.TB) *host {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "davit-script-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &host{dir: dir, bin: h.bin, inside: h.inside, outside: h.outside, guest: true}
+	t.Cleanup(func() { n.remove(t) })
+	n.start(t)
+	n.importBusybox(t)
+	return n
 }
 
 // start starts the daemon and waits for its answer.
@@ -244,7 +259,9 @@ func (h *host) remove(t testing.TB) {
 		t.Log(h.tail())
 	}
 	for _, ns := range []string{h.inside, h.outside} {
-		_ = exec.Command("ip", "netns", "del", ns).Run()
+		if !h.guest {
+			_ = exec.Command("ip", "netns", "del", ns).Run()
+		}
 	}
 	if err := os.RemoveAll(h.dir); err != nil {
 		t.Error(err)
@@ -283,7 +300,7 @@ func (h *host) left(t testing.TB) string {
 	if group := h.cgroup(t); group != "" {
 		return "cgroup " + group
 	}
-	if links := command(t, "ip", "-n", h.inside, "-o", "link"); strings.Contains(links, "dvt") {
+	if links := command(t, "ip", "-n", h.inside, "-o", "link"); !h.guest && strings.Contains(links, "dvt") {
 		return "links " + links
 	}
 	return ""
