@@ -379,12 +379,17 @@ func (e *Engine) Cancel(id uint32) error {
 }
 
 // Do submits a request, waits for the job and returns its result. When ctx
-// ends first, the job goes on and Do returns ctx's error.
+// ends first, the job goes on and Do returns ctx's error; but a child, which
+// ctx cancels too, is waited for: what it did, or undid, is then known to its
+// parent.
 func Do[Q Typed[R], R any](ctx context.Context, e *Engine, q Q) (R, error) {
 	j, err := e.Submit(ctx, q)
 	if err != nil {
 		var zero R
 		return zero, err
+	}
+	if j.parent != nil {
+		ctx = context.WithoutCancel(ctx)
 	}
 	return Result(ctx, j, q)
 }

@@ -163,6 +163,38 @@ func TestChildOnItsParentsSubjectDoesNotDeadlock(t *testing.T) {
 	})
 }
 
+func TestCancelledParentWaitsForItsChild(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := newEngine(t)
+		undone := false
+		j, err := e.Submit(t.Context(), work{Subject: "a", Do: func(ctx context.Context, j *engine.Job) (string, error) {
+			if err := j.Step(ctx, "child", func(ctx context.Context) error {
+				_, err := engine.Do(ctx, e, work{Do: func(ctx context.Context, _ *engine.Job) (string, error) {
+					<-ctx.Done()
+					<-time.After(time.Second) // it was past stopping, and succeeds
+					return "", nil
+				}})
+				return err
+			}, func(context.Context) error { undone = true; return nil }); err != nil {
+				return "", err
+			}
+			return "", j.Step(ctx, "next", func(context.Context) error { return nil }, nil)
+		}})
+		must(t, err)
+		synctest.Wait()
+		must(t, j.Cancel())
+		<-j.Done()
+		for _, other := range e.Jobs() {
+			if s := other.Snapshot(); s.State != engine.Finished {
+				t.Errorf("job %d is still %s", s.ID, s.State)
+			}
+		}
+		if !undone {
+			t.Error("what the child did after all was not undone")
+		}
+	})
+}
+
 func TestFailureUndoesFinishedStepsLastFirst(t *testing.T) {
 	e := newEngine(t)
 	var undone []string
