@@ -286,7 +286,7 @@ func (d *Driver) hostFlows(ep davit.Endpoint) func(nat.Flow) bool {
 	}
 	return func(f nat.Flow) bool {
 		to := f.To.Addr()
-		if f.Translated() || !(local[to] || to.IsLoopback()) {
+		if f.Translated() || !local[to] && !to.IsLoopback() {
 			return false
 		}
 		for _, m := range ep.Ports {

@@ -46,14 +46,22 @@ func TestMake(t *testing.T) {
 		servers, search, options []string
 		want                     string
 	}{
-		{name: "as the host's", host: "# x\nnameserver 192.0.2.1\nnameserver 192.0.2.2\nsearch a.example b.example\noptions ndots:2\n",
-			want: "nameserver 192.0.2.1\nnameserver 192.0.2.2\nsearch a.example b.example\noptions ndots:2\n"},
-		{name: "loopback beside others", host: "nameserver 127.0.0.1\nnameserver 192.0.2.1\n", uplink: "nameserver 192.0.2.9\n",
-			want: "nameserver 192.0.2.1\n"},
-		{name: "systemd-resolved", host: stub, uplink: "nameserver 192.0.2.9\nsearch up.example\n",
-			want: "nameserver 192.0.2.9\nsearch up.example\n"},
-		{name: "systemd-resolved without domains", host: stub, uplink: "nameserver 192.0.2.9\n",
-			want: "nameserver 192.0.2.9\nsearch lan\n"},
+		{
+			name: "as the host's", host: "# x\nnameserver 192.0.2.1\nnameserver 192.0.2.2\nsearch a.example b.example\noptions ndots:2\n",
+			want: "nameserver 192.0.2.1\nnameserver 192.0.2.2\nsearch a.example b.example\noptions ndots:2\n",
+		},
+		{
+			name: "loopback beside others", host: "nameserver 127.0.0.1\nnameserver 192.0.2.1\n", uplink: "nameserver 192.0.2.9\n",
+			want: "nameserver 192.0.2.1\n",
+		},
+		{
+			name: "systemd-resolved", host: stub, uplink: "nameserver 192.0.2.9\nsearch up.example\n",
+			want: "nameserver 192.0.2.9\nsearch up.example\n",
+		},
+		{
+			name: "systemd-resolved without domains", host: stub, uplink: "nameserver 192.0.2.9\n",
+			want: "nameserver 192.0.2.9\nsearch lan\n",
+		},
 		{name: "a local resolver without upstream", host: "nameserver ::1\nnameserver 127.0.0.1\n", want: none},
 		{name: "upstream on loopback too", host: stub, uplink: "nameserver 127.0.0.1\n", want: none + "search lan\n"},
 		{name: "no file", want: none},
@@ -61,13 +69,19 @@ func TestMake(t *testing.T) {
 		{name: "IPv6 only", host: "nameserver 2001:db8::1\nnameserver fe80::1%eth0\n", want: none},
 		{name: "IPv6 first", host: "nameserver 2001:db8::1\nnameserver 192.0.2.1\n", want: "nameserver 192.0.2.1\n"},
 		{name: "IPv4 written as IPv6", host: "nameserver ::ffff:192.0.2.1\n", want: "nameserver 192.0.2.1\n"},
-		{name: "given servers", host: stub, servers: []string{"198.51.100.1", "127.0.0.1", "2001:db8::2"},
-			want: "nameserver 198.51.100.1\nnameserver 127.0.0.1\nnameserver 2001:db8::2\nsearch lan\n"},
-		{name: "given domains", host: "nameserver 192.0.2.1\nsearch lan\n", search: []string{"x.example", "y.example"},
-			want: "nameserver 192.0.2.1\nsearch x.example y.example\n"},
+		{
+			name: "given servers", host: stub, servers: []string{"198.51.100.1", "127.0.0.1", "2001:db8::2"},
+			want: "nameserver 198.51.100.1\nnameserver 127.0.0.1\nnameserver 2001:db8::2\nsearch lan\n",
+		},
+		{
+			name: "given domains", host: "nameserver 192.0.2.1\nsearch lan\n", search: []string{"x.example", "y.example"},
+			want: "nameserver 192.0.2.1\nsearch x.example y.example\n",
+		},
 		{name: "no domains", host: "nameserver 192.0.2.1\nsearch lan\n", search: []string{"."}, want: "nameserver 192.0.2.1\n"},
-		{name: "given options", host: "nameserver 192.0.2.1\noptions ndots:2\n", options: []string{"timeout:1", "rotate"},
-			want: "nameserver 192.0.2.1\noptions timeout:1 rotate\n"},
+		{
+			name: "given options", host: "nameserver 192.0.2.1\noptions ndots:2\n", options: []string{"timeout:1", "rotate"},
+			want: "nameserver 192.0.2.1\noptions timeout:1 rotate\n",
+		},
 		{name: "the last search counts", host: "nameserver 192.0.2.1\ndomain a\nsearch b c\n", want: "nameserver 192.0.2.1\nsearch b c\n"},
 		{name: "rubbish", host: "\x00\xff\nnameserver\nnameserver x\nnameserver 0.0.0.0\nsearch \x01 ok # no\noptions\n", want: none + "search ok\n"},
 	} {

@@ -85,9 +85,15 @@ func TestClaim(t *testing.T) {
 		addr string
 		want error
 	}{
-		{"10.0.0.2", nil}, {"10.0.0.2", ipam.ErrInUse}, {"10.0.0.6", nil},
-		{"10.0.0.0", ipam.ErrOutside}, {"10.0.0.1", ipam.ErrOutside}, {"10.0.0.7", ipam.ErrOutside},
-		{"10.0.0.8", ipam.ErrOutside}, {"8.8.8.8", ipam.ErrOutside}, {"::1", ipam.ErrOutside},
+		{"10.0.0.2", nil},
+		{"10.0.0.2", ipam.ErrInUse},
+		{"10.0.0.6", nil},
+		{"10.0.0.0", ipam.ErrOutside},
+		{"10.0.0.1", ipam.ErrOutside},
+		{"10.0.0.7", ipam.ErrOutside},
+		{"10.0.0.8", ipam.ErrOutside},
+		{"8.8.8.8", ipam.ErrOutside},
+		{"::1", ipam.ErrOutside},
 	} {
 		if err := p.Claim(netip.MustParseAddr(c.addr)); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.addr, err, c.want)
