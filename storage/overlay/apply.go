@@ -33,7 +33,7 @@ type unpacker struct {
 	root    string
 	parents []string        // diff directories of the layers below, topmost first
 	opaque  bool            // the layer hides all layers below
-	hidden  map[string]bool // paths of which a whiteout was seen
+	hidden  map[string]bool // paths below root of which a whiteout was seen
 }
 
 // unpack reads the tar r to its end and returns its digest and the bytes of the
@@ -68,19 +68,29 @@ func (u *unpacker) filter(hdr *tar.Header) (bool, error) {
 	if len(u.hidden) == 0 {
 		return true, nil
 	}
-	// A directory that the layer removes and makes anew by naming a file in it.
-	for p := path.Dir(hdr.Name); p != "." && p != "/"; p = path.Dir(p) {
-		name := filepath.Join(u.root, p)
-		if !u.hidden[name] {
+	return true, u.reopen(path.Dir(path.Clean("/" + hdr.Name))[1:])
+}
+
+// reopen takes back the whiteouts of dir and its parents: a directory that the
+// layer removes and makes anew by naming a file in it. The layer may have put a
+// symbolic link anywhere since: os.Root does not follow one out of it.
+func (u *unpacker) reopen(dir string) error {
+	root, err := os.OpenRoot(u.root)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	for ; dir != "." && dir != ""; dir = path.Dir(dir) {
+		if !u.hidden[dir] {
 			continue
 		}
-		if fi, err := os.Lstat(name); err == nil && fi.Mode()&fs.ModeCharDevice != 0 {
-			if err := os.Remove(name); err != nil {
-				return false, err
+		if fi, err := root.Lstat(dir); err == nil && fi.Mode()&fs.ModeCharDevice != 0 {
+			if err := root.Remove(dir); err != nil {
+				return err
 			}
 		}
 	}
-	return true, nil
+	return nil
 }
 
 // convert turns a whiteout into overlayfs's form (the kernel's
@@ -103,7 +113,11 @@ func (u *unpacker) convert(hdr *tar.Header, name string) (write bool, err error)
 	if u.hidden == nil {
 		u.hidden = map[string]bool{}
 	}
-	u.hidden[hidden] = true
+	rel, err := filepath.Rel(u.root, hidden)
+	if err != nil {
+		return false, err
+	}
+	u.hidden[rel] = true
 	if _, err := os.Lstat(hidden); err == nil {
 		return false, nil // the layer's own file: only those below are hidden
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -119,18 +133,23 @@ func (u *unpacker) convert(hdr *tar.Header, name string) (write bool, err error)
 // takes back whiteouts that hide nothing: in a directory that no layer below
 // has, overlayfs lists them.
 func (u *unpacker) finish() error {
+	root, err := os.OpenRoot(u.root)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
 	for name := range u.hidden {
-		fi, err := os.Lstat(name)
+		fi, err := root.Lstat(name) // does not leave the layer, whatever links it holds
 		if err != nil {
 			continue // its directory was replaced
 		}
 		switch {
 		case fi.IsDir():
-			err = unix.Setxattr(name, opaqueXattr, []byte("y"), 0)
+			err = setOpaque(root, name)
 		case fi.Mode()&fs.ModeCharDevice != 0:
 			var below bool
 			if below, err = u.below(name); err == nil && !below {
-				err = os.Remove(name)
+				err = root.Remove(name)
 			}
 		}
 		if err != nil {
@@ -140,19 +159,25 @@ func (u *unpacker) finish() error {
 	return nil
 }
 
+// setOpaque marks a directory of the layer as hiding what is below it.
+func setOpaque(root *os.Root, name string) error {
+	dir, err := root.Open(name)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return unix.Fsetxattr(int(dir.Fd()), opaqueXattr, []byte("y"), 0)
+}
+
 // below tells whether a layer below has the name.
 func (u *unpacker) below(name string) (bool, error) {
-	rel, err := filepath.Rel(u.root, name)
-	if err != nil {
-		return false, err
-	}
 	for _, parent := range u.parents {
 		root, err := os.OpenRoot(parent)
 		if err != nil {
 			return false, err
 		}
-		_, err = root.Lstat(rel) // an error: not there, or not through directories alone
-		_ = root.Close()         // opened for reading
+		_, err = root.Lstat(name) // an error: not there, or not through directories alone
+		_ = root.Close()          // opened for reading
 		if err == nil {
 			return true, nil
 		}
