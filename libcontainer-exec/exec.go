@@ -60,7 +60,7 @@ func (p *Process) exec(ctx context.Context, x davit.Exec) (*ExecProcess, error) 
 	} else if err != nil {
 		return nil, err
 	}
-	defer os.Remove(file)
+	defer func() { _ = os.Remove(file) }() // the holder has removed it, unless the request never came there
 	theirs, console, err := e.openStdio(&x)
 	if err != nil {
 		return nil, err

@@ -24,7 +24,8 @@ func (h *holder) exec(c *conn, id string, fds []int) (int, *protocol.Error) {
 		protocol.CloseFDs(fds)
 		return 0, &protocol.Error{Kind: protocol.KindInvalid, Message: "invalid id of an exec session"}
 	}
-	defer os.Remove(filepath.Join(h.dir, "exec-"+id+".json"))
+	// The daemon that asked removes it, too, unless it was killed meanwhile.
+	defer func() { _ = os.Remove(filepath.Join(h.dir, "exec-"+id+".json")) }()
 	h.mu.Lock()
 	running := h.run != nil && h.state.Status == protocol.Running
 	h.mu.Unlock()

@@ -64,7 +64,7 @@ type holder struct {
 func Main(id string) int {
 	h, err := open(id)
 	if err != nil {
-		os.Stderr.WriteString("davit-holder: " + err.Error() + "\n")
+		fmt.Fprintln(os.Stderr, "davit-holder:", err)
 		return 1
 	}
 	return h.serve()

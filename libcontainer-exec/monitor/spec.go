@@ -257,7 +257,7 @@ func device(path string) (specs.LinuxDevice, bool) {
 	if err := unix.Lstat(path, &st); err != nil {
 		return specs.LinuxDevice{}, false
 	}
-	kind := ""
+	var kind string
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFBLK:
 		kind = "b"

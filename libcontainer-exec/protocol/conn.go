@@ -244,7 +244,7 @@ func ReceiveFD(socket int) (int, error) {
 	oob := make([]byte, unix.CmsgSpace(4))
 	for {
 		_, oobn, _, _, err := unix.Recvmsg(socket, buf, oob, unix.MSG_CMSG_CLOEXEC)
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
