@@ -137,11 +137,11 @@ func newDoor(ctx context.Context) *door {
 }
 
 func (s *Service) serveAPI(context.Context, *engine.Job, davit.ServeAPI) (davit.Nothing, error) {
-	return davit.Nothing{}, s.REST.Serve(s.api.ctx, func() { close(s.api.listening) })
+	return davit.Nothing{}, s.REST.Serve(s.api.ctx, func() { close(s.api.listening) }) //nolint:contextcheck // until the door is closed, whatever becomes of the job
 }
 
 func (s *Service) serveBus(context.Context, *engine.Job, davit.ServeBus) (davit.Nothing, error) {
-	return davit.Nothing{}, s.Bus.Serve(s.bus.ctx, func() { close(s.bus.listening) })
+	return davit.Nothing{}, s.Bus.Serve(s.bus.ctx, func() { close(s.bus.listening) }) //nolint:contextcheck // as the other door
 }
 
 func (s *Service) acceptConnections(context.Context, *engine.Job, davit.AcceptConnections) (davit.Nothing, error) {

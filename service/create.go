@@ -79,7 +79,7 @@ func (s *Service) makeContainer(ctx context.Context, j *engine.Job, c *container
 	if err != nil {
 		return err
 	}
-	if err := s.makeVolumes(ctx, j, c, img); err != nil {
+	if err := s.makeVolumes(ctx, j, c); err != nil {
 		return err
 	}
 	return j.Step(ctx, "write record", func(context.Context) error { return s.State.PutContainer(&c.rec) }, nil)

@@ -5,6 +5,7 @@ package service
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -90,7 +91,7 @@ func (s *Service) followEvents(ctx context.Context, _ *engine.Job, q davit.Event
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			if !q.Until.IsZero() && context.Cause(ctx) == context.DeadlineExceeded {
+			if !q.Until.IsZero() && errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 				return davit.Nothing{}, nil
 			}
 			return davit.Nothing{}, ctx.Err()

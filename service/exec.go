@@ -106,7 +106,7 @@ func (s *Service) execStart(ctx context.Context, _ *engine.Job, q davit.ExecStar
 	x.mu.Lock()
 	x.proc, x.rec.Running, x.rec.Pid = p, true, p.Pid()
 	x.mu.Unlock()
-	s.watching.Go(func() { s.followExec(c, x, p) })
+	s.watching.Go(func() { s.followExec(c, x, p) }) //nolint:contextcheck // it outlives the job: the process may go on when its client has left
 	if q.Detach {
 		return davit.Nothing{}, nil
 	}

@@ -149,7 +149,7 @@ func parseMount(q davit.MountRequest) (davit.Mount, error) {
 
 // makeVolumes makes the volumes that do not exist yet, and gives new ones the
 // image's content.
-func (s *Service) makeVolumes(ctx context.Context, j *engine.Job, c *container, img davit.Image) error {
+func (s *Service) makeVolumes(ctx context.Context, j *engine.Job, c *container) error {
 	var fill []davit.Mount
 	for i := range c.rec.Mounts {
 		m := &c.rec.Mounts[i]

@@ -76,10 +76,39 @@ func (s *Service) adopt(ctx context.Context, c *container) {
 			return
 		}
 	}
-	if !errors.Is(err, os.ErrNotExist) {
-		s.log.Error("cannot adopt container", "container", rec.Name, "error", err)
+	if errors.Is(err, os.ErrNotExist) {
+		s.endAtRestore(c, davit.Exit{Code: lostExit, At: time.Now().UTC()})
+		return
 	}
-	s.endAtRestore(c, davit.Exit{Code: lostExit, At: time.Now().UTC()})
+	s.log.Error("cannot adopt container yet", "container", rec.Name, "error", err)
+	s.watching.Go(func() { s.adoptLater(c) })
+}
+
+// adoptLater goes on trying to reach a monitor that is there and does not
+// answer. Until then the container counts as running and keeps its network.
+func (s *Service) adoptLater(c *container) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-s.done:
+			return
+		}
+		rec := c.record()
+		proc, err := s.Runtime.Adopt(s.base, &rec)
+		switch {
+		case err == nil:
+			c.mu.Lock()
+			c.proc = proc
+			c.mu.Unlock()
+			s.follow(c, proc)
+			return
+		case errors.Is(err, os.ErrNotExist):
+			s.apply(c, davit.Update{Status: davit.StatusDead, Exit: davit.Exit{Code: lostExit, At: time.Now().UTC()}})
+			return
+		}
+	}
 }
 
 func (s *Service) adoptProcess(ctx context.Context, c *container, proc davit.Process) error {

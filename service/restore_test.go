@@ -230,7 +230,8 @@ func TestRestoreEndsOrphans(t *testing.T) {
 	})
 }
 
-// One container that cannot be adopted does not keep the daemon from coming up.
+// A monitor that does not answer does not keep the daemon from coming up. Its
+// container is not given up: it runs, and is taken over once the monitor answers.
 func TestRestoreFailsOneByOne(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {
 		d := h.boot()
@@ -238,11 +239,17 @@ func TestRestoreFailsOneByOne(t *testing.T) {
 		d.kill()
 		h.rt.Fail("Adopt", fake.ErrInjected)
 		d = h.boot()
-		if s := d.inspect("web").State; s.Status != davit.StatusExited || s.ExitCode != 255 {
+		if s := d.inspect("web").State; s.Status != davit.StatusRunning {
 			t.Errorf("it is %+v", s)
 		}
-		h.rt.Fail("Adopt", nil)
 		d.create("another")
+		h.rt.Fail("Adopt", nil)
+		<-time.After(2 * time.Second)
+		settle()
+		if s := d.inspect("web").State; s.Status != davit.StatusRunning || s.Pid == 0 {
+			t.Errorf("it was not taken over: %+v", s)
+		}
+		do(d, davit.Stop{Container: "web"})
 	})
 }
 
