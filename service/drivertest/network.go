@@ -43,10 +43,10 @@ func TestNetwork(t *testing.T, h NetworkHost) {
 	}
 }
 
-func (h NetworkHost) up(t *testing.T, live ...davit.Endpoint) service.Network {
+func (h NetworkHost) up(t *testing.T) service.Network {
 	t.Helper()
 	n := h.Open(t)
-	result(n.Init(t.Context(), live))(t)
+	result(n.Init(t.Context(), nil))(t)
 	return n
 }
 

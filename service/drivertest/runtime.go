@@ -247,7 +247,10 @@ func testDetachKeys(t *testing.T, h RuntimeHost) {
 	result(typed.Write([]byte{16}))(t)
 	result(typed.Write([]byte{17}))(t)
 	select {
-	case <-done:
+	case err := <-done:
+		if err != nil {
+			t.Errorf("detaching failed: %v", err)
+		}
 	case <-time.After(patience):
 		t.Fatal("the detach sequence did not end the attachment")
 	}
@@ -269,7 +272,10 @@ func testAttachContext(t *testing.T, h RuntimeHost) {
 	<-attached
 	cancel()
 	select {
-	case <-done:
+	case err := <-done:
+		if err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("the attachment ended with %v, not with its context", err)
+		}
 	case <-time.After(patience):
 		t.Fatal("the attachment did not end with its context")
 	}

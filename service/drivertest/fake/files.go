@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/davit-engine/davit"
 )
@@ -160,8 +161,12 @@ func (f *Files) CopyUp(root, name, dst string) error {
 		return err
 	}
 	src := resolve(root, name+"/.")
-	if info, err := os.Stat(src); err != nil || !info.IsDir() {
+	info, err := os.Stat(src)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || (err == nil && !info.IsDir()) {
 		return nil
+	}
+	if err != nil {
+		return err
 	}
 	return os.CopyFS(dst, os.DirFS(src))
 }
