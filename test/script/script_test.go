@@ -110,7 +110,7 @@ func newHost(t testing.TB, flags ...string) *host {
 // neighbour starts a second engine on the same host.
 func (h *host) neighbour(t testing.TB) *host {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "davit-script-")
+	dir, err := os.MkdirTemp("", "davit-script-") //nolint:usetesting // as in newHost
 	if err != nil {
 		t.Fatal(err)
 	}
