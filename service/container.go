@@ -22,6 +22,7 @@ type container struct {
 	// is taken before the service's mutex.
 	saving sync.Mutex
 
+	roots   sync.RWMutex // read: the root is mounted for a copy; write: a start
 	mu      sync.Mutex
 	rec     davit.Container
 	proc    davit.Process // nil unless a monitor has it

@@ -116,7 +116,9 @@ type RootfsStore interface {
 	Rootfs(containerID string) (davit.Rootfs, error)
 	// Mount mounts the root of a container that does not run in the daemon's
 	// own mount namespace, for copying; release unmounts it.
-	Mount(containerID string) (dir string, release func() error, err error)
+	// In it are the binds and volumes of with. It must not be mounted by a
+	// monitor at the same time.
+	Mount(containerID string, with ...davit.Mount) (dir string, release func() error, err error)
 	// Usage returns the bytes of the writable layer.
 	Usage(containerID string) (int64, error)
 	// Keep removes every layer of a container that is not in ids.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/internal/linux"
 )
 
 // withRoot calls f with a directory that is the container's root: that of its
@@ -20,14 +21,31 @@ func (s *Service) withRoot(ref string, f func(c *container, root string) error) 
 	if err != nil {
 		return err
 	}
+	c.roots.RLock()
 	if proc, err := c.process(); err == nil && proc.Pid() > 0 {
-		return f(c, fmt.Sprintf("/proc/%d/root", proc.Pid()))
+		c.roots.RUnlock()
+		return withLiveRoot(c, proc.Pid(), f)
 	}
-	dir, release, err := s.Rootfs.Mount(c.id)
+	defer c.roots.RUnlock()
+	dir, release, err := s.Rootfs.Mount(c.id, c.record().Mounts...)
 	if err != nil {
 		return err
 	}
 	return errors.Join(f(c, dir), release())
+}
+
+// withLiveRoot gives f the root of a process by a descriptor: the number may
+// be another process's by the time that f uses it.
+func withLiveRoot(c *container, pid int, f func(*container, string) error) error {
+	root, err := linux.OpenPath(fmt.Sprintf("/proc/%d/root", pid))
+	if err != nil {
+		return davit.Errorf(davit.ContainerNotRunning, "container %s has just ended: %w", c.name(), err)
+	}
+	defer root.Close()
+	if proc, err := c.process(); err != nil || proc.Pid() != pid {
+		return davit.Errorf(davit.ContainerNotRunning, "container %s has just ended", c.name())
+	}
+	return f(c, fmt.Sprintf("/proc/self/fd/%d", root.Fd()))
 }
 
 // notFound puts the container's name to a missing path, in Docker's words.

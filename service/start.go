@@ -52,7 +52,12 @@ func (s *Service) start(ctx context.Context, j *engine.Job, q davit.Start) (davi
 	case rec.State.Status == davit.StatusRemoving:
 		return davit.Nothing{}, davit.Errorf(davit.NameConflict, "container is marked for removal and cannot be started")
 	}
-	if err := s.launch(ctx, j, c); err != nil {
+	// A copy may have the root mounted: overlayfs allows one mount of an upper
+	// directory at a time.
+	c.roots.Lock()
+	err = s.launch(ctx, j, c)
+	c.roots.Unlock()
+	if err != nil {
 		s.recordFailure(c, err)
 		if rec.HostConfig.AutoRemove {
 			_, derr := s.eng.Submit(engine.Detached(ctx), davit.Delete{Container: c.id, Volumes: true})

@@ -15,9 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mount mounts the root of a container that does not run; see the service's
-// RootfsStore. Mounts of one container are counted: the last release unmounts.
-func (s *Store) Mount(containerID string) (string, func() error, error) {
+// Mount mounts the root of a container that does not run, and in it what the
+// container mounts; see the service's RootfsStore. Mounts of one container are
+// counted: the last release unmounts.
+func (s *Store) Mount(containerID string, with ...davit.Mount) (string, func() error, error) {
 	r, err := s.Rootfs(containerID)
 	if err != nil {
 		return "", nil, err
@@ -27,6 +28,10 @@ func (s *Store) Mount(containerID string) (string, func() error, error) {
 	if s.mounts[containerID] == 0 {
 		if err := s.mount(r); err != nil {
 			return "", nil, fmt.Errorf("cannot mount the root file system of %s: %w", davit.ShortID(containerID), err)
+		}
+		if err := bind(r.Target, with); err != nil {
+			unmount(r.Target)
+			return "", nil, err
 		}
 	}
 	s.mounts[containerID]++

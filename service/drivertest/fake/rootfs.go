@@ -120,7 +120,7 @@ func (s *Rootfs) Rootfs(containerID string) (davit.Rootfs, error) {
 }
 
 // Mount implements [service.RootfsStore].
-func (s *Rootfs) Mount(containerID string) (string, func() error, error) {
+func (s *Rootfs) Mount(containerID string, _ ...davit.Mount) (string, func() error, error) {
 	if err := s.enter("Mount", containerID); err != nil {
 		return "", nil, err
 	}
