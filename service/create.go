@@ -4,6 +4,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"os"
 	"regexp"
 	"slices"
@@ -273,17 +274,36 @@ func (s *Service) checkHostConfig(r *davit.Container) error {
 		return invalid("conflicting options: nano CPUs and CPU period or quota cannot both be set")
 	case h.NanoCPUs < 0 || h.NanoCPUs > int64(s.facts.NCPU)*1e9:
 		return invalid("range of CPUs is from 0.01 to %d.00, as there are only %d CPUs available", s.facts.NCPU, s.facts.NCPU)
+	case h.ShmSize < 0:
+		return invalid("SHM size can not be less than 0")
 	case h.LogConfig.Type != "json-file" && h.LogConfig.Type != "none":
 		return davit.Errorf(davit.NotSupported, "log driver %q is not supported: use json-file or none", h.LogConfig.Type)
 	case r.Config.WorkingDir != "" && !strings.HasPrefix(r.Config.WorkingDir, "/"):
 		return invalid("the working directory '%s' is invalid, it needs to be an absolute path", r.Config.WorkingDir)
 	}
-	if err := checkLogOptions(h.LogConfig); err != nil {
+	if err := errors.Join(checkTexts(&r.Config), checkLogOptions(h.LogConfig)); err != nil {
 		return err
 	}
 	if r.Config.StopSignal != "" {
 		if _, err := parseSignal(r.Config.StopSignal); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// checkTexts refuses what execve(2) cannot be given.
+func checkTexts(c *davit.ContainerConfig) error {
+	for _, kv := range c.Env {
+		if kv == "" || kv[0] == '=' {
+			return invalid("invalid environment variable: %q", kv)
+		}
+	}
+	for _, list := range [][]string{c.Env, c.Entrypoint, c.Cmd, {c.WorkingDir, c.User, c.Hostname, c.Domainname}} {
+		for _, text := range list {
+			if strings.ContainsRune(text, 0) {
+				return invalid("invalid configuration: %q contains a NUL byte", text)
+			}
 		}
 	}
 	return nil

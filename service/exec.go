@@ -47,6 +47,9 @@ func (s *Service) execCreate(_ context.Context, _ *engine.Job, q davit.ExecCreat
 	if dir := q.Exec.WorkingDir; dir != "" && !strings.HasPrefix(dir, "/") {
 		return "", invalid("the working directory '%s' is invalid, it needs to be an absolute path", dir)
 	}
+	if err := checkTexts(&davit.ContainerConfig{Cmd: q.Exec.Cmd, Env: q.Exec.Env, User: q.Exec.User, WorkingDir: q.Exec.WorkingDir}); err != nil {
+		return "", err
+	}
 	if q.Exec.DetachKeys != "" {
 		if _, err := parseDetachKeys(q.Exec.DetachKeys); err != nil {
 			return "", err
