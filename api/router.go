@@ -21,7 +21,8 @@ type route struct {
 	method  string
 	pattern string
 	handle  func(*call) error
-	// changes marks a GET that does more than read.
+	// changes marks a GET that does more than tell: it changes something, or
+	// hands out the files of a container, which may be secrets.
 	changes bool
 
 	segments []string

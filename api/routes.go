@@ -35,7 +35,7 @@ func served() []route {
 		{method: "POST", pattern: "/containers/{id}/wait", handle: waitContainer},
 		{method: "POST", pattern: "/containers/{id}/attach", handle: attachContainer},
 		{method: "GET", pattern: "/containers/{id}/attach/ws", handle: attachWebSocket, changes: true},
-		{method: "GET", pattern: "/containers/{id}/archive", handle: getArchive},
+		{method: "GET", pattern: "/containers/{id}/archive", handle: getArchive, changes: true},
 		{method: "HEAD", pattern: "/containers/{id}/archive", handle: statPath},
 		{method: "PUT", pattern: "/containers/{id}/archive", handle: putArchive},
 		{method: "POST", pattern: "/containers/{id}/exec", handle: createExec},
