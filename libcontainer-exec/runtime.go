@@ -48,6 +48,7 @@ type Runtime struct {
 	opts     Options
 	launcher launcher
 	log      *slog.Logger
+	lock     *os.File // of the exec root
 
 	mu        sync.Mutex
 	processes map[*Process]struct{}
@@ -70,8 +71,9 @@ type launch struct {
 	c    *davit.Container
 }
 
-// New checks the options and makes the runtime's directories. It touches no
-// container.
+// New checks the options, makes the runtime's directories and locks the exec
+// root until Close: it fails when another runtime, of this process or another,
+// has that. It touches no container.
 func New(o Options) (*Runtime, error) {
 	for _, p := range []string{o.ExecRoot, o.HolderPath, o.MonitorPath} {
 		if !filepath.IsAbs(p) {
@@ -100,6 +102,11 @@ func New(o Options) (*Runtime, error) {
 	default:
 		return nil, davit.Errorf(davit.InvalidConfiguration, "unknown launcher %q: use auto, systemd or direct", o.Launcher)
 	}
+	lock, err := lockRoot(o.ExecRoot)
+	if err != nil {
+		return nil, err
+	}
+	r.lock = lock
 	if o.FavorDynmods {
 		favorDynmods(o.Log)
 	}
@@ -129,8 +136,8 @@ func (r *Runtime) Unit(c *davit.Container) string {
 	return unitName(c.Name, r.opts.ExecRoot)
 }
 
-// Close lets go of all containers, which go on, and waits for the runtime's
-// goroutines.
+// Close lets go of all containers, which go on, waits for the runtime's
+// goroutines and gives the exec root back.
 func (r *Runtime) Close() error {
 	r.mu.Lock()
 	r.closed = true
@@ -143,6 +150,9 @@ func (r *Runtime) Close() error {
 		p.release()
 	}
 	r.launcher.close()
+	if err := r.lock.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("cannot give back the exec root: %w", err)
+	}
 	return nil
 }
 

@@ -67,6 +67,27 @@ func TestDaemonDies(t *testing.T) {
 	}
 }
 
+// TestExecRootLocked refuses a second engine on an exec root: it would end the
+// containers of the first.
+func TestExecRootLocked(t *testing.T) {
+	h := newHost(t)
+	again := h.rt.opts
+	if rt, err := New(again); davit.CodeOf(err) != davit.InvalidConfiguration || !strings.Contains(err.Error(), again.ExecRoot) || !strings.Contains(err.Error(), "--exec-root") {
+		t.Errorf("a second runtime on the exec root: %v, %v", rt, err)
+	}
+	l := h.launch("sleep 60")
+	h.start(l)
+	h.must(h.rt.Close())
+	h.rt = h.newRuntime() // the holder has not inherited the lock
+	p, err := h.rt.Adopt(t.Context(), l.Container)
+	h.must(err)
+	h.must(p.Signal(t.Context(), 9, true))
+	h.await(p)
+	h.must(h.rt.Close())
+	h.must(h.rt.Close())
+	h.rt = h.newRuntime()
+}
+
 // TestEndsWithoutDaemon reads the exit of a container that ended while there
 // was no daemon.
 func TestEndsWithoutDaemon(t *testing.T) {
