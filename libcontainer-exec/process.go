@@ -75,16 +75,14 @@ func (p *Process) awaitCreated(ctx context.Context) error {
 const abortTimeout = 10 * time.Second
 
 // answerTimeout bounds the wait for a holder that is to be adopted.
-const answerTimeout = 10 * time.Second
+const answerTimeout = 3 * time.Second
 
 // abort lets go of a holder whose container is not wanted, or could not be
 // made, and waits for it to leave: until then it may still touch its directory.
 func (p *Process) abort(ctx context.Context) {
 	ended, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
-	if ctx.Err() != nil {
-		_, _ = p.client.call(ended, &protocol.Request{Op: protocol.OpSignal, Signal: int(unix.SIGKILL), Stop: true})
-	}
+	_, _ = p.client.call(ended, &protocol.Request{Op: protocol.OpSignal, Signal: int(unix.SIGKILL), Stop: true}) // refused: it is leaving
 	select {
 	case <-p.client.ended:
 	case <-ended.Done():
@@ -92,21 +90,34 @@ func (p *Process) abort(ctx context.Context) {
 	p.release()
 }
 
+// maxPoll bounds the pause between attempts to reach a holder that lives.
+const maxPoll = time.Second
+
 // reconnect finds the holder, or how the container ended without one.
 func (p *Process) reconnect(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errors.New("its monitor does not answer"))
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errors.New("its monitor lives and does not answer"))
 	defer cancel()
-	conn, err := protocol.Dial(filepath.Join(p.dir, protocol.SocketFile))
-	if err == nil {
-		cl := newClient(conn, p.enqueue)
-		if _, err = cl.call(ctx, &protocol.Request{Op: protocol.OpSubscribe}); err == nil {
+	for wait := connectPoll; ; wait = min(2*wait, maxPoll) {
+		cl, err := p.subscribe(ctx)
+		if err == nil {
 			p.setClient(cl)
 			p.follow(cl)
 			return nil
 		}
-		cl.close()
-		if ctx.Err() != nil {
-			return fmt.Errorf("cannot adopt container %s: %w", p.name, err)
+		gone, goneErr := p.rt.gone(p.id)
+		if goneErr != nil {
+			return fmt.Errorf("cannot adopt container %s: %w", p.name, goneErr)
+		}
+		if gone {
+			break
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			// As text: a missing socket is not a missing container.
+			return fmt.Errorf("cannot adopt container %s: %w (%s)", p.name, context.Cause(ctx), err.Error())
 		}
 	}
 	u, err := p.verdict()
@@ -118,7 +129,21 @@ func (p *Process) reconnect(ctx context.Context) error {
 	return nil
 }
 
-// verdict tells how a container without a holder ended. One that was killed
+// subscribe connects to the holder and has it tell of all changes.
+func (p *Process) subscribe(ctx context.Context) (*client, error) {
+	conn, err := protocol.Dial(filepath.Join(p.dir, protocol.SocketFile))
+	if err != nil {
+		return nil, err
+	}
+	cl := newClient(conn, p.enqueue)
+	if _, err := cl.call(ctx, &protocol.Request{Op: protocol.OpSubscribe}); err != nil {
+		cl.close()
+		return nil, err
+	}
+	return cl, nil
+}
+
+// verdict tells how a container whose holder has gone ended. One that was killed
 // before it could record anything has its remains removed.
 func (p *Process) verdict() (davit.Update, error) {
 	var exit protocol.Exit
@@ -157,19 +182,33 @@ func (p *Process) follow(cl *client) {
 	})
 }
 
-// afterLoss connects again when the holder lives, and else delivers the end.
+// afterLoss connects again as long as the holder lives, and then delivers the
+// end.
 func (p *Process) afterLoss() {
-	for {
+	for wait := connectPoll; ; wait = min(2*wait, maxPoll) {
 		conn, err := protocol.Dial(filepath.Join(p.dir, protocol.SocketFile))
-		if err != nil {
+		if err == nil {
+			cl := newClient(conn, p.enqueue)
+			p.setClient(cl)
+			_ = conn.Send(&protocol.Request{Op: protocol.OpSubscribe}) // refused: the reader ends too
+			wanted := p.deliver(cl)
+			cl.close()
+			if !wanted || p.ended() {
+				return
+			}
+		}
+		gone, goneErr := p.rt.gone(p.id)
+		if gone {
 			break
 		}
-		cl := newClient(conn, p.enqueue)
-		p.setClient(cl)
-		_ = conn.Send(&protocol.Request{Op: protocol.OpSubscribe}) // refused: the reader ends too
-		wanted := p.deliver(cl)
-		cl.close()
-		if !wanted || p.ended() {
+		if wait == maxPoll {
+			p.rt.log.Warn("cannot reach the monitor of a container", "container", p.name, "error", errors.Join(err, goneErr))
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-p.released:
+			timer.Stop()
 			return
 		}
 	}

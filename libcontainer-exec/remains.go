@@ -10,10 +10,31 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/libcontainer-exec/cgroup"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
 	"golang.org/x/sys/unix"
 )
+
+// gone tells whether the container has no holder any more: nobody has its
+// lock, or who has it has nothing left to do. That nobody answers proves
+// nothing: the holder may be frozen, or this process out of descriptors.
+func (r *Runtime) gone(id string) (bool, error) {
+	dir := r.dir(id)
+	held, err := protocol.Held(dir)
+	if err != nil {
+		return false, fmt.Errorf("cannot tell whether container %s has its monitor: %w", davit.ShortID(id), err)
+	}
+	if !held {
+		return true, nil
+	}
+	// The socket goes last, when all is cleaned and the exit recorded.
+	if _, err := os.Lstat(filepath.Join(dir, protocol.ExitFile)); err != nil {
+		return false, nil
+	}
+	_, err = os.Lstat(filepath.Join(dir, protocol.SocketFile))
+	return errors.Is(err, os.ErrNotExist), nil
+}
 
 // clearRemains removes everything of a container that has no holder.
 func (r *Runtime) clearRemains(id string) error {

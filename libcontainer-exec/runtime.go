@@ -220,6 +220,8 @@ func (r *Runtime) unregister(p *Process) {
 
 // Adopt connects to the holder of c that a predecessor launched. When the
 // container has ended meanwhile the process delivers that, and nothing else.
+// A holder that lives and does not answer is an error that is not
+// [os.ErrNotExist]: the container runs, and Adopt may be tried again.
 func (r *Runtime) Adopt(ctx context.Context, c *davit.Container) (davit.Process, error) {
 	if _, err := os.Stat(r.dir(c.ID)); err != nil {
 		return nil, fmt.Errorf("cannot adopt container %s: %w", c.Name, err)
@@ -262,8 +264,11 @@ func (r *Runtime) clearDir(id string) error {
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	if conn, err := protocol.Dial(filepath.Join(dir, protocol.SocketFile)); err == nil {
-		_ = conn.Close()
+	gone, err := r.gone(id)
+	if err != nil {
+		return err
+	}
+	if !gone {
 		return davit.Errorf(davit.ContainerRunning, "container %s still has its monitor", davit.ShortID(id))
 	}
 	return r.clearRemains(id)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -199,6 +200,103 @@ func TestHolderKilled(t *testing.T) {
 			}
 			h.until("the container's process is gone", func() bool { return startTime(u.Pid) != state.PidStart })
 		})
+	}
+}
+
+// unreachable makes the holder of a container that runs unreachable, in the
+// ways that tests know, and returns what undoes that.
+func (h *host) unreachable(way, id string) (undo func()) {
+	h.t.Helper()
+	dir := h.rt.dir(id)
+	socket := filepath.Join(dir, protocol.SocketFile)
+	var state protocol.State
+	h.must(protocol.ReadFile(filepath.Join(dir, protocol.StateFile), &state))
+	holder, err := os.FindProcess(state.Holder)
+	h.must(err)
+	hide := func() func() {
+		h.must(os.Rename(socket, socket+".away"))
+		return func() { h.must(os.Rename(socket+".away", socket)) }
+	}
+	freeze := func() func() {
+		h.must(holder.Signal(syscall.SIGSTOP))
+		return func() { h.must(holder.Signal(syscall.SIGCONT)) }
+	}
+	switch way {
+	case "frozen":
+		return freeze()
+	case "frozen, many wait":
+		thaw := freeze()
+		for {
+			conn, err := protocol.Dial(socket)
+			if err != nil {
+				return thaw
+			}
+			h.t.Cleanup(func() { _ = conn.Close() })
+		}
+	case "no socket":
+		return hide()
+	default: // refuses
+		show := hide()
+		h.must(os.WriteFile(socket, nil, 0o600))
+		return show
+	}
+}
+
+// TestUnreachable checks that a container whose holder cannot be reached for a
+// while is not taken for dead, nor for one that never was.
+func TestUnreachable(t *testing.T) {
+	for _, way := range []string{"frozen", "frozen, many wait", "no socket", "refuses"} {
+		t.Run(way, func(t *testing.T) {
+			h := newHost(t)
+			l := h.launch("sleep 60")
+			pid := h.start(l).Pid()
+			h.must(h.rt.Close())
+			h.rt = h.newRuntime()
+			undo := h.unreachable(way, l.Container.ID)
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			if p, err := h.rt.Adopt(ctx, l.Container); err == nil || errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrClosed) {
+				t.Errorf("Adopt: %v, %v", p, err)
+			}
+			if err := h.rt.Forget(l.Container.ID); davit.CodeOf(err) != davit.ContainerRunning {
+				t.Errorf("Forget: %v", err)
+			}
+			if _, err := h.rt.Create(t.Context(), l); davit.CodeOf(err) != davit.ContainerRunning {
+				t.Errorf("Create: %v", err)
+			}
+			undo()
+			p, err := h.rt.Adopt(t.Context(), l.Container)
+			h.must(err)
+			if u := h.next(p, davit.StatusRunning); u.Pid != pid {
+				t.Errorf("adopted: %+v, want pid %d", u, pid)
+			}
+			h.must(p.Signal(t.Context(), 9, true))
+			h.await(p)
+		})
+	}
+}
+
+// TestConnectionLost breaks a connection while the holder cannot be reached.
+func TestConnectionLost(t *testing.T) {
+	h := newHost(t)
+	l := h.launch("sleep 60")
+	p, err := h.rt.create(t.Context(), l)
+	h.must(err)
+	h.must(p.Start(t.Context(), nil))
+	h.next(p, davit.StatusRunning)
+	undo := h.unreachable("no socket", l.Container.ID)
+	p.client.close()
+	select {
+	case u := <-p.Updates():
+		t.Errorf("after the loss: %+v", u)
+	case <-time.After(50 * time.Millisecond):
+	}
+	undo()
+	h.next(p, davit.StatusRunning)
+	h.must(p.Signal(t.Context(), 15, true))
+	h.must(p.Signal(t.Context(), 9, true))
+	if r := h.await(p); r.exit.Code != 137 {
+		t.Errorf("got %+v", r.updates)
 	}
 }
 

@@ -34,6 +34,7 @@ type holder struct {
 	notify notifier
 	log    *containerlog.Writer // nil without a log
 	stderr *os.File
+	held   *os.File // keeps the container locked to this process
 
 	started  chan startRequest
 	idle     chan struct{} // a connection ended, and it was the last
@@ -89,6 +90,11 @@ func open(id string) (*holder, error) {
 	}
 	listener := os.Getenv(protocol.EnvSocketFD)
 	os.Clearenv() // nothing of systemd's contract with us is the container's
+	held, err := protocol.Hold(h.dir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot become the container's monitor: %w", err)
+	}
+	h.held = held
 	var spec protocol.HolderSpec
 	if err := protocol.ReadFile(filepath.Join(h.dir, protocol.SpecFile), &spec); err != nil {
 		return nil, fmt.Errorf("cannot read the spec: %w", err)

@@ -49,10 +49,11 @@ func NewConn(fd int) (*Conn, error) {
 	return &Conn{file: file, raw: raw}, nil
 }
 
-// Dial connects to the socket at path. The error wraps [os.ErrNotExist] or
-// ECONNREFUSED when nobody listens.
+// Dial connects to the socket at path without waiting. The error wraps
+// [os.ErrNotExist] or ECONNREFUSED when nobody listens, and EAGAIN when many
+// wait already to be accepted.
 func Dial(path string) (*Conn, error) {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}

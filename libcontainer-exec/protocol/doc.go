@@ -6,7 +6,8 @@
 //
 // The directory <exec-root>/containers/<id> holds
 //
-//	spec.json     what to run; written by the daemon before the holder starts
+//	spec.json     what to run; written by the daemon before the holder starts,
+//	              and locked by the holder as long as that lives
 //	monitor.sock  the holder's socket, SOCK_SEQPACKET, one JSON value a packet
 //	state.json    the container's state, replaced by the holder at each change
 //	exit.json     how the container ended, written before anybody is told
