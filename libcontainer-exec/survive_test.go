@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -394,6 +395,55 @@ func TestHoldsSockets(t *testing.T) {
 		t.Error("the holder has not let go")
 	}
 	_ = w.Close()
+}
+
+// TestHolderForgetsClients checks that who attached and left costs a silent
+// container nothing.
+func TestHolderForgetsClients(t *testing.T) {
+	h := newHost(t)
+	l := h.launch("sleep 60", func(l *davit.Launch) { l.Container.Config.OpenStdin = true })
+	p := h.start(l)
+	h.next(p, davit.StatusRunning)
+	var state protocol.State
+	h.must(protocol.ReadFile(filepath.Join(h.rt.dir(l.Container.ID), protocol.StateFile), &state))
+	open := func() int {
+		entries, err := os.ReadDir("/proc/" + strconv.Itoa(state.Holder) + "/fd")
+		h.must(err)
+		return len(entries)
+	}
+	before := open()
+	for range 20 {
+		ctx, cancel := context.WithCancel(t.Context())
+		in, typed := io.Pipe()
+		err := p.Attach(ctx, davit.Streams{Stdin: in, Stdout: io.Discard, Stderr: io.Discard, Attached: cancel}, nil)
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("Attach: %v", err)
+		}
+		h.must(typed.Close())
+	}
+	h.until("the holder has as few descriptors as before", func() bool { return open() <= before })
+	h.must(p.Signal(t.Context(), 9, true))
+	h.await(p)
+}
+
+// brokenWriter is a caller that has gone.
+type brokenWriter struct{}
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+// TestAttachHalfBroken loses the reader of one output: the other goes on.
+func TestAttachHalfBroken(t *testing.T) {
+	h := newHost(t)
+	p, err := h.rt.Create(t.Context(), h.launch("echo out; sleep 0.2; echo out; echo err >&2"))
+	h.must(err)
+	var errs buffer
+	attached := h.attach(p, davit.Streams{Stdout: brokenWriter{}, Stderr: &errs})
+	h.must(p.Start(t.Context(), nil))
+	h.await(p)
+	h.must(<-attached)
+	if errs.String() != "err\n" {
+		t.Errorf("stderr: %q", errs.String())
+	}
 }
 
 // TestHolderMemory bounds what a container costs while it runs.

@@ -22,6 +22,7 @@ type client struct {
 	stdin    *os.File
 	outputs  [3]*os.File // by stream
 	detached bool        // its stdin ended by detaching; guarded by holder.mu
+	open     int         // how many of its pipes are open; guarded by holder.mu
 }
 
 // attach adds a client whose pipes are fds: those that with names, in the
@@ -49,11 +50,55 @@ func (h *holder) attach(id string, with []bool, fds []int) *protocol.Error {
 		c.close()
 		return notRunning()
 	}
-	h.clients = append(h.clients, c)
-	if c.stdin != nil {
-		h.background.Go(func() { h.feed(c) })
+	h.follow(c, c.stdin, func() { h.feed(c) })
+	for _, f := range c.outputs {
+		h.follow(c, f, func() { awaitNoReader(f) })
+	}
+	if c.open > 0 {
+		h.clients = append(h.clients, c)
 	}
 	return nil
+}
+
+// follow closes the client's pipe f, if there is one, when wait returns, and
+// forgets the client with its last; holder.mu is held.
+func (h *holder) follow(c *client, f *os.File, wait func()) {
+	if f == nil {
+		return
+	}
+	c.open++
+	h.background.Go(func() {
+		wait()
+		_ = f.Close()
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if c.open--; c.open > 0 {
+			return
+		}
+		// A new slice: broadcast reads the old one without the lock.
+		rest := make([]*client, 0, len(h.clients))
+		for _, other := range h.clients {
+			if other != c {
+				rest = append(rest, other)
+			}
+		}
+		h.clients = rest
+	})
+}
+
+// awaitNoReader returns when the other end of the pipe f, which is for
+// writing, was closed, or f itself. Output that never comes would not tell.
+func awaitNoReader(f *os.File) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return
+	}
+	// A writing end is never readable: it wakes a reader with EPOLLERR alone.
+	_ = raw.Read(func(fd uintptr) bool {
+		p := []unix.PollFd{{Fd: int32(fd)}}
+		n, err := unix.Poll(p, 0)
+		return err == nil && n > 0
+	})
 }
 
 func (h *holder) detach(id string) {
