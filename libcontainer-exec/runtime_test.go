@@ -74,6 +74,7 @@ func TestCreateFails(t *testing.T) {
 	}{
 		{"not in PATH", command("nosuch"), davit.StartFailed, `exec: "nosuch": executable file not found in $PATH`, false},
 		{"no such file", command("/nosuch"), davit.StartFailed, `exec: "/nosuch": stat /nosuch: no such file or directory`, false},
+		{"long and strange", command(strings.Repeat("/"+strings.Repeat("<", 200), 15)), davit.StartFailed, "no such file or directory", false},
 		{"not executable", command("/bin/noexec"), davit.StartFailed, `exec: "/bin/noexec": permission denied`, true},
 		{"a directory", command("/etc"), davit.StartFailed, `exec: "/etc": is a directory`, true},
 		{"unknown user", user("nosuch"), davit.StartFailed, "unable to find user nosuch: no matching entries in passwd file", true},

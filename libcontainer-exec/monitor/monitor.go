@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/davit-engine/davit/libcontainer-exec/monitor/filtercache"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
@@ -68,9 +67,6 @@ func wireError(err error) *protocol.Error {
 	e := &protocol.Error{Message: err.Error()}
 	if f, ok := errors.AsType[*failure](err); ok {
 		e.Kind = f.kind
-	}
-	if len(e.Message) > protocol.MaxPacket/4 {
-		e.Message = strings.ToValidUTF8(e.Message[:protocol.MaxPacket/4], "")
 	}
 	return e
 }
