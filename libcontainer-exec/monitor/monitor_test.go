@@ -121,11 +121,27 @@ func TestLookupUser(t *testing.T) {
 
 func TestReadInRoot(t *testing.T) {
 	dir := root(t)
-	if err := unix.Mkfifo(filepath.Join(dir, "etc/fifo"), 0o644); err != nil {
+	if p, err := readInRoot(dir, "etc/passwd"); err != nil || !strings.HasPrefix(string(p), "root:") {
+		t.Errorf("a file behind a link: %q, %v", p, err)
+	}
+	fifo := filepath.Join(dir, "etc/fifo")
+	if err := unix.Mkfifo(fifo, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// To open it is to be seen by who holds the other end, or by a driver.
+	watch, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(watch)
+	if _, err := unix.InotifyAddWatch(watch, fifo, unix.IN_OPEN); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := readInRoot(dir, "etc/fifo"); err == nil {
 		t.Error("a fifo was read")
+	}
+	if n, err := unix.Read(watch, make([]byte, 4096)); n > 0 {
+		t.Errorf("a fifo was opened: %v", err)
 	}
 	if p, err := readInRoot(dir, "etc/nosuch"); p != nil || err != nil {
 		t.Errorf("a missing file: %q, %v", p, err)

@@ -54,6 +54,9 @@ func lookupUser(root, spec string, extra []string) (specs.User, error) {
 
 // readInRoot reads a file of a container without leaving its root, whatever
 // symbolic links it holds (openat2(2), Linux 5.6). A missing file is empty.
+//
+// What is found is opened for reading only when it is a regular file: to open
+// a device is to act on it, and the image's author has chosen which.
 func readInRoot(root, path string) ([]byte, error) {
 	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -61,20 +64,24 @@ func readInRoot(root, path string) ([]byte, error) {
 	}
 	defer unix.Close(dir)
 	fd, err := unix.Openat2(dir, path, &unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY, // a fifo must not hold us up
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+		Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot open /%s in the container: %w", path, err)
+		return nil, fmt.Errorf("cannot find /%s in the container: %w", path, err)
 	}
-	f := os.NewFile(uintptr(fd), path)
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, errors.Join(fmt.Errorf("cannot use /%s in the container: not a regular file", path), err)
 	}
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", fd)) // the very file that was looked at
+	if err != nil {
+		return nil, fmt.Errorf("cannot open /%s in the container: %w", path, err)
+	}
+	defer f.Close()
 	p, err := io.ReadAll(io.LimitReader(f, maxAccounts))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read /%s in the container: %w", path, err)
