@@ -54,6 +54,7 @@ type State struct {
 	StartedAt    time.Time
 	FinishedAt   time.Time
 	StoppedByAPI bool   // a user stopped it: no restart policy applies
+	StoppedBoot  string `json:",omitempty"` // the boot of the host in which that was (HostFacts.BootID)
 	Unit         string `json:",omitempty"` // the systemd unit of the last start; "" without systemd
 }
 

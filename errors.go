@@ -48,6 +48,7 @@ const (
 	ContainerRunning     Code = "ContainerRunning"
 	ContainerNotRunning  Code = "ContainerNotRunning"
 	ContainerPaused      Code = "ContainerPaused"
+	ContainerBusy        Code = "ContainerBusy" // its files are being copied
 	ImageInUse           Code = "ImageInUse"
 	NetworkInUse         Code = "NetworkInUse"
 	VolumeInUse          Code = "VolumeInUse"
@@ -60,7 +61,8 @@ const (
 	RegistryUnreachable  Code = "RegistryUnreachable"
 	DigestMismatch       Code = "DigestMismatch"
 	UnitFailed           Code = "UnitFailed"
-	StartFailed          Code = "StartFailed" // the container's command could not be started
+	MonitorUnreachable   Code = "MonitorUnreachable" // it lives and does not answer
+	StartFailed          Code = "StartFailed"        // the container's command could not be started
 	NoSpace              Code = "NoSpace"
 	ShuttingDown         Code = "ShuttingDown"
 	NotSupported         Code = "NotSupported"
@@ -72,11 +74,11 @@ var codeKinds = map[Code]Kind{
 	NoSuchContainer: NotFound, NoSuchImage: NotFound, NoSuchNetwork: NotFound, NoSuchVolume: NotFound,
 	NoSuchExec: NotFound, NoSuchFile: NotFound, NoSuchJob: NotFound, NoSuchJobType: NotFound,
 	AmbiguousName: Invalid, InvalidName: Invalid, InvalidConfiguration: Invalid, InvalidArchive: Invalid,
-	NameConflict: Conflict, ContainerRunning: Conflict, ContainerNotRunning: Conflict, ContainerPaused: Conflict,
+	NameConflict: Conflict, ContainerRunning: Conflict, ContainerNotRunning: Conflict, ContainerPaused: Conflict, ContainerBusy: Conflict,
 	ImageInUse: Conflict, NetworkInUse: Conflict, VolumeInUse: Conflict, PortInUse: Conflict,
 	AddressPoolExhausted: Unavailable, AlreadySo: NotModified, JobNotCancellable: Conflict, JobCanceled: Cancelled,
 	RegistryUnauthorized: Unauthorized, RegistryUnreachable: Remote, DigestMismatch: Remote,
-	UnitFailed: Internal, StartFailed: Invalid, NoSpace: Internal, ShuttingDown: Unavailable, NotSupported: NotImplemented,
+	MonitorUnreachable: Unavailable, UnitFailed: Internal, StartFailed: Invalid, NoSpace: Internal, ShuttingDown: Unavailable, NotSupported: NotImplemented,
 	AccessDenied: Denied, Failed: Internal,
 }
 

@@ -13,4 +13,5 @@ type HostFacts struct {
 	NCPU            int
 	MemTotal        int64 // bytes
 	Seccomp         bool
+	BootID          string // random_boot_id, proc_sys_kernel(5): another one after each boot
 }

@@ -89,6 +89,13 @@ type (
 		Force     bool // kill it first
 		Volumes   bool // and its anonymous volumes
 	}
+	// Destroy removes a container whose turn it is; what [Delete] asks for once
+	// a forced one has killed it. Only the daemon submits it.
+	Destroy struct {
+		Returns[Nothing]
+		Container      string
+		Force, Volumes bool
+	}
 	// Rename gives a container another name.
 	Rename struct {
 		Returns[Nothing]
@@ -337,6 +344,7 @@ func (Stop) JobType() string              { return "stop" }
 func (Restart) JobType() string           { return "restart" }
 func (Kill) JobType() string              { return "kill" }
 func (Delete) JobType() string            { return "delete" }
+func (Destroy) JobType() string           { return "destroy" }
 func (Rename) JobType() string            { return "rename" }
 func (Resize) JobType() string            { return "resize" }
 func (Wait) JobType() string              { return "wait" }

@@ -247,7 +247,7 @@ func (e *Engine) enqueue(j *Job, en *entry, q Request) *Job {
 	if en.subject != nil {
 		j.key, j.subject = en.subject(q)
 	}
-	if en.join != nil {
+	if en.join != nil && j.parent == nil { // a child ends with its parent, whoever else waits for it
 		j.joinKey = en.join(q)
 	}
 	e.mu.Lock()

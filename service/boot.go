@@ -39,10 +39,10 @@ type door struct {
 // Boot takes the daemon from nothing to serving, each step a job: listen,
 // restore, network, bus, open the gate. status is told what is being done.
 //
-// ctx is the parent of everything that no request stands behind.
+// It ends early when ctx does; what was begun then ends with the shutdown.
 func (s *Service) Boot(ctx context.Context, status func(string)) error {
-	s.base = ctx
-	s.api, s.bus = newDoor(ctx), newDoor(ctx)
+	s.base = context.WithoutCancel(ctx)
+	s.api, s.bus = newDoor(s.base), newDoor(s.base)
 	var err error
 	if s.engineID, err = s.State.EngineID(); err != nil {
 		return err

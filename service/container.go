@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/linux"
 )
 
 // container is a record in memory with its process and those who wait for it.
@@ -22,7 +23,7 @@ type container struct {
 	// is taken before the service's mutex.
 	saving sync.Mutex
 
-	roots   sync.RWMutex // read: the root is mounted for a copy; write: a start
+	root    chan struct{} // capacity 1: held by a start, or a copy that has the root mounted
 	mu      sync.Mutex
 	rec     davit.Container
 	proc    davit.Process // nil unless a monitor has it
@@ -31,6 +32,7 @@ type container struct {
 	removed bool
 	changed chan struct{} // closed and renewed at each change of rec.State
 	pending []*pendingAttach
+	start   uint64     // start time of the process in clock ticks: with the pid, its identity
 	sockets []*os.File // that reserve the published ports, until the monitor has them
 }
 
@@ -46,7 +48,7 @@ type pendingAttach struct {
 func (p *pendingAttach) settle() { p.once.Do(func() { close(p.attached) }) }
 
 func newContainer(rec davit.Container) *container {
-	return &container{id: rec.ID, rec: rec, changed: make(chan struct{})}
+	return &container{id: rec.ID, rec: rec, changed: make(chan struct{}), root: make(chan struct{}, 1)}
 }
 
 func (c *container) name() string {
@@ -85,10 +87,13 @@ func (c *container) wakeLocked() {
 }
 
 // process returns the container's process, or an error that says it does not
-// run.
+// run, or that its monitor does not answer.
 func (c *container) process() (davit.Process, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.proc == nil && c.rec.State.Running() {
+		return nil, davit.Errorf(davit.MonitorUnreachable, "the monitor of container %s does not answer (see the log of davitd): try again, or end its unit or davit-holder process", c.rec.Name)
+	}
 	if c.proc == nil || !c.rec.State.Running() {
 		return nil, davit.Errorf(davit.ContainerNotRunning, "container %s is not running", c.id)
 	}
@@ -194,4 +199,21 @@ func (c *container) closeHeld() {
 		_ = f.Close() // nothing was written to it
 	}
 	c.sockets = nil
+}
+
+// holdRoot keeps others from mounting the container's root until release:
+// overlayfs allows one mount of an upper directory at a time.
+func (c *container) holdRoot(ctx context.Context) (release func(), err error) {
+	select {
+	case c.root <- struct{}{}:
+		return func() { <-c.root }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// identify notes which process has the pid; the caller holds the lock. One
+// that has ended already leaves no identity that another could have.
+func (c *container) identify(pid int) {
+	c.start, _ = linux.ProcessStart(pid) // 0 on failure: no process has it
 }

@@ -23,8 +23,10 @@ var validName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
 func (s *Service) create(ctx context.Context, j *engine.Job, q davit.Create) (davit.Created, error) {
 	var none davit.Created
 	name := strings.TrimPrefix(q.Name, "/")
-	if name != "" && !validName.MatchString(name) {
-		return none, davit.Errorf(davit.InvalidName, "Invalid container name (%s), only %s are allowed", name, `[a-zA-Z0-9][a-zA-Z0-9_.-]`)
+	if name != "" {
+		if err := checkName(name); err != nil {
+			return none, err
+		}
 	}
 	img, err := s.Images.Get(q.Config.Image)
 	if err != nil {
@@ -61,6 +63,20 @@ func checkPlatform(img *davit.Image, want davit.Platform, ref string) error {
 	differs := func(got, want string) bool { return want != "" && got != want }
 	if differs(img.OS, want.OS) || differs(img.Architecture, want.Architecture) || differs(img.Variant, want.Variant) {
 		return davit.Errorf(davit.NoSuchImage, "image with reference %s was found but does not provide the specified platform (%s/%s)", ref, want.OS, want.Architecture)
+	}
+	return nil
+}
+
+// maxName leaves room for the rest of a unit's name, which has 255 characters
+// (systemd.unit(5)).
+const maxName = 200
+
+func checkName(name string) error {
+	if !validName.MatchString(name) {
+		return davit.Errorf(davit.InvalidName, "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
+	}
+	if len(name) > maxName {
+		return davit.Errorf(davit.InvalidName, "Invalid container name (%s…): it has %d characters, and at most %d are allowed", name[:20], len(name), maxName)
 	}
 	return nil
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/davit-engine/davit/engine"
 )
 
-// eventRing is how many events can be asked for after they happened: Docker's
-// number.
-const eventRing = 256
+// eventRing is how many events can be asked for after they happened, and how
+// far a listener may lag behind.
+const eventRing = 1024
 
 // eventLog keeps the latest events and hands each to every listener in order.
 type eventLog struct {
@@ -42,14 +42,16 @@ func (l *eventLog) add(ev davit.Event) {
 	l.changed = make(chan struct{})
 }
 
-// after returns the kept events from number n on, the number of the next one
-// and a channel that is closed when it comes.
-func (l *eventLog) after(n uint64) ([]davit.Event, uint64, <-chan struct{}) {
+// after returns the events from number n on, the number of the next one and a
+// channel that is closed when it comes. lost tells that some are not kept any
+// more.
+func (l *eventLog) after(n uint64) (batch []davit.Event, next uint64, lost bool, changed <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	first := l.count - uint64(len(l.ring))
+	lost = n < first
 	n = max(n, first)
-	return slices.Clone(l.ring[n-first:]), l.count, l.changed
+	return slices.Clone(l.ring[n-first:]), l.count, lost, l.changed
 }
 
 func (l *eventLog) listen(by int) uint64 {
@@ -77,8 +79,11 @@ func (s *Service) followEvents(ctx context.Context, _ *engine.Job, q davit.Event
 		ctx, cancel = context.WithDeadline(ctx, q.Until)
 		defer cancel()
 	}
-	for {
-		batch, n, changed := s.events.after(next)
+	for replay := next == 0; ; replay = false {
+		batch, n, lost, changed := s.events.after(next)
+		if lost && !replay {
+			return davit.Nothing{}, davit.Errorf(davit.Failed, "the listener is more than %d events behind: listen again", eventRing)
+		}
 		next = n
 		for _, ev := range batch {
 			if ev.Time.Before(q.Since) || (!q.Until.IsZero() && ev.Time.After(q.Until)) || !matchEvent(ev, q.Filters) {

@@ -70,6 +70,7 @@ func (s *Service) restartLost(c *container) {
 func (s *Service) applyRunning(c *container, u davit.Update) {
 	again := false
 	c.update(func(r *davit.Container) {
+		c.identify(u.Pid)
 		again = r.State.Status == davit.StatusRestarting
 		r.State.Status, r.State.Pid = davit.StatusRunning, u.Pid
 		r.State.ExitCode, r.State.FinishedAt = 0, time.Time{}
@@ -124,7 +125,7 @@ func (s *Service) recordExit(c *container, x davit.Exit) error {
 	s.dropExecs(c.id)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	next.State.StoppedByAPI = c.rec.State.StoppedByAPI
+	next.State.StoppedByAPI, next.State.StoppedBoot = c.rec.State.StoppedByAPI, c.rec.State.StoppedBoot
 	c.rec.State = next.State
 	c.proc = nil
 	c.exits++

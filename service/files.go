@@ -16,33 +16,46 @@ import (
 
 // withRoot calls f with a directory that is the container's root: that of its
 // process while it runs, else a mount of its own.
-func (s *Service) withRoot(ref string, f func(c *container, root string) error) error {
+func (s *Service) withRoot(ctx context.Context, ref string, f func(c *container, root string) error) error {
 	c, err := s.find(ref)
 	if err != nil {
 		return err
 	}
-	c.roots.RLock()
-	if proc, err := c.process(); err == nil && proc.Pid() > 0 {
-		c.roots.RUnlock()
+	if proc, err := c.process(); err == nil {
 		return withLiveRoot(c, proc.Pid(), f)
+	} else if davit.CodeOf(err) == davit.MonitorUnreachable {
+		return err
 	}
-	defer c.roots.RUnlock()
-	dir, release, err := s.Rootfs.Mount(c.id, c.record().Mounts...)
+	release, err := c.holdRoot(ctx)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f(c, dir), release())
+	defer release()
+	if proc, err := c.process(); err == nil { // it was started meanwhile
+		return withLiveRoot(c, proc.Pid(), f)
+	}
+	dir, unmount, err := s.Rootfs.Mount(c.id, c.record().Mounts...)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(c, dir), unmount())
 }
 
 // withLiveRoot gives f the root of a process by a descriptor: the number may
 // be another process's by the time that f uses it.
 func withLiveRoot(c *container, pid int, f func(*container, string) error) error {
+	if pid == 0 {
+		return davit.Errorf(davit.ContainerBusy, "container %s is restarting: wait until it runs", c.name())
+	}
 	root, err := linux.OpenPath(fmt.Sprintf("/proc/%d/root", pid))
 	if err != nil {
 		return davit.Errorf(davit.ContainerNotRunning, "container %s has just ended: %w", c.name(), err)
 	}
 	defer root.Close()
-	if proc, err := c.process(); err != nil || proc.Pid() != pid {
+	c.mu.Lock()
+	started := c.start
+	c.mu.Unlock()
+	if now, err := linux.ProcessStart(pid); err != nil || now != started {
 		return davit.Errorf(davit.ContainerNotRunning, "container %s has just ended", c.name())
 	}
 	return f(c, fmt.Sprintf("/proc/self/fd/%d", root.Fd()))
@@ -56,8 +69,8 @@ func notFound(err error, path, ref string) error {
 	return davit.Errorf(davit.NoSuchFile, "Could not find the file %s in container %s", path, ref)
 }
 
-func (s *Service) statPath(_ context.Context, _ *engine.Job, q davit.ContainerStatPath) (st davit.FileStat, err error) {
-	err = s.withRoot(q.Container, func(_ *container, root string) (err error) {
+func (s *Service) statPath(ctx context.Context, _ *engine.Job, q davit.ContainerStatPath) (st davit.FileStat, err error) {
+	err = s.withRoot(ctx, q.Container, func(_ *container, root string) (err error) {
 		st, err = s.Files.Stat(root, q.Path)
 		return notFound(err, q.Path, q.Container)
 	})
@@ -65,7 +78,7 @@ func (s *Service) statPath(_ context.Context, _ *engine.Job, q davit.ContainerSt
 }
 
 func (s *Service) copyOut(ctx context.Context, _ *engine.Job, q davit.ContainerCopy) (davit.Nothing, error) {
-	return davit.Nothing{}, s.withRoot(q.Container, func(c *container, root string) error {
+	return davit.Nothing{}, s.withRoot(ctx, q.Container, func(c *container, root string) error {
 		st, err := s.Files.Stat(root, q.Path)
 		if err != nil {
 			return notFound(err, q.Path, q.Container)
@@ -80,7 +93,7 @@ func (s *Service) copyOut(ctx context.Context, _ *engine.Job, q davit.ContainerC
 }
 
 func (s *Service) copyIn(ctx context.Context, _ *engine.Job, q davit.ContainerExtract) (davit.Nothing, error) {
-	return davit.Nothing{}, s.withRoot(q.Container, func(c *container, root string) error {
+	return davit.Nothing{}, s.withRoot(ctx, q.Container, func(c *container, root string) error {
 		if c.record().HostConfig.ReadonlyRootfs {
 			return davit.Errorf(davit.AccessDenied, "container rootfs is marked read-only")
 		}

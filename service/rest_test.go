@@ -49,7 +49,7 @@ func TestCommandsListsEveryJob(t *testing.T) {
 // door, even by its name.
 func TestInternalJobsAreOutOfReach(t *testing.T) {
 	internal := []string{
-		"serveapi", "servebus", "restore", "init_networkdriver", "acceptconnections", "allocate_interface", "release_interface", "exited",
+		"serveapi", "servebus", "restore", "init_networkdriver", "acceptconnections", "allocate_interface", "destroy", "release_interface", "exited",
 	}
 	onHost(t, func(t *testing.T, h *host) {
 		d := h.boot()

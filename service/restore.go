@@ -112,6 +112,8 @@ func (s *Service) adoptLater(c *container) {
 }
 
 func (s *Service) adoptProcess(ctx context.Context, c *container, proc davit.Process) error {
+	slow := time.NewTimer(adoptPatience)
+	defer slow.Stop()
 	select {
 	case u, ok := <-proc.Updates():
 		switch {
@@ -138,10 +140,22 @@ func (s *Service) adoptProcess(ctx context.Context, c *container, proc davit.Pro
 		s.follow(c, proc)
 		s.log.Info("adopted container", "container", c.name(), "pid", u.Pid)
 		return nil
+	case <-slow.C:
+		// Its monitor is stuck, in a dead file system say. The others do not wait
+		// for it: what it tells is heard when it comes.
+		c.mu.Lock()
+		c.proc = proc
+		c.mu.Unlock()
+		s.follow(c, proc)
+		s.log.Warn("the monitor of a container does not tell its state yet", "container", c.name())
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
+
+// adoptPatience is how long the restore waits for a monitor's first word.
+const adoptPatience = 5 * time.Second
 
 // endAtRestore records an exit that happened while there was no daemon. The
 // network is not up yet: whatever the container had of it is not claimed, and
@@ -199,6 +213,8 @@ func (s *Service) Resume() error {
 		switch policy := rec.HostConfig.RestartPolicy; {
 		case rec.HostConfig.AutoRemove && rec.State.Status != davit.StatusCreated:
 			q = davit.Delete{Container: c.id, Volumes: true}
+		case policy.Name == "always" && rec.State.StoppedByAPI && rec.State.StoppedBoot != s.facts.BootID:
+			q = davit.Start{Container: c.id} // the host was booted since it was stopped
 		case rec.State.StoppedByAPI || rec.State.Status == davit.StatusCreated:
 			continue
 		case policy.Name == "always", policy.Name == "unless-stopped",

@@ -103,7 +103,9 @@ func (s *Service) registerContainers() error {
 		// kill and resize do not queue: they must reach a container that a stop waits for.
 		engine.Register(e, labelled(func(q davit.Kill) string { return q.Container }), s.kill),
 		engine.Register(e, engine.Type[davit.Resize]{Class: engine.Query}, s.resize),
-		engine.Register(e, onContainer(s, func(q davit.Delete) string { return q.Container }), s.remove),
+		// delete does not queue either: forced, it ends what a stop still waits for.
+		engine.Register(e, labelled(func(q davit.Delete) string { return q.Container }), s.remove),
+		engine.Register(e, internal(onContainer(s, func(q davit.Destroy) string { return q.Container })), s.destroy),
 		engine.Register(e, onContainer(s, func(q davit.Rename) string { return q.Container }), s.rename),
 		engine.Register(e, engine.Type[davit.Containers]{Class: engine.Query}, s.list),
 		engine.Register(e, engine.Type[davit.ContainerInspect]{Class: engine.Query}, s.inspect),
@@ -174,6 +176,12 @@ func onContainer[Q engine.Request](s *Service, name func(Q) string) engine.Type[
 		}
 		return "container:" + c.id, c.name()
 	}}
+}
+
+// internal closes a type to the front doors.
+func internal[Q engine.Request](t engine.Type[Q]) engine.Type[Q] {
+	t.Internal = true
+	return t
 }
 
 // labelled says what the jobs of a type are about without making them wait

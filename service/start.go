@@ -52,11 +52,14 @@ func (s *Service) start(ctx context.Context, j *engine.Job, q davit.Start) (davi
 	case rec.State.Status == davit.StatusRemoving:
 		return davit.Nothing{}, davit.Errorf(davit.NameConflict, "container is marked for removal and cannot be started")
 	}
-	// A copy may have the root mounted: overlayfs allows one mount of an upper
-	// directory at a time.
-	c.roots.Lock()
+	patience, cancel := context.WithTimeout(ctx, copyPatience)
+	release, err := c.holdRoot(patience)
+	cancel()
+	if err != nil {
+		return davit.Nothing{}, davit.Errorf(davit.ContainerBusy, "cannot start container %s: its files are still being copied: %w", rec.Name, err)
+	}
 	err = s.launch(ctx, j, c)
-	c.roots.Unlock()
+	release()
 	if err != nil {
 		s.recordFailure(c, err)
 		if rec.HostConfig.AutoRemove {
@@ -67,6 +70,9 @@ func (s *Service) start(ctx context.Context, j *engine.Job, q davit.Start) (davi
 	}
 	return davit.Nothing{}, nil
 }
+
+// copyPatience is how long a start waits for a copy of the container's files.
+const copyPatience = 10 * time.Second
 
 // recordFailure keeps why a start failed, for inspect.
 func (s *Service) recordFailure(c *container, cause error) {
@@ -113,7 +119,7 @@ func (s *Service) launch(ctx context.Context, j *engine.Job, c *container) error
 	// The record says running before it is: a crash in between then finds a
 	// container that must be looked for, and not one that was never started.
 	rec := c.update(func(r *davit.Container) { r.State.Unit = s.unitOf(r) })
-	rec.State.Status = davit.StatusRunning
+	rec.State.Status, rec.State.StartedAt = davit.StatusRunning, time.Now().UTC()
 	if err := s.State.PutContainer(&rec); err != nil {
 		return err
 	}
@@ -210,6 +216,7 @@ func (s *Service) setOff(ctx context.Context, c *container, proc davit.Process) 
 	}
 	c.mu.Lock()
 	c.proc = proc
+	c.identify(proc.Pid())
 	c.rec.State = davit.State{Status: davit.StatusRunning, Pid: proc.Pid(), StartedAt: time.Now().UTC(), Unit: c.rec.State.Unit}
 	c.wakeLocked()
 	c.mu.Unlock()

@@ -44,6 +44,9 @@ func (s *Service) stop(ctx context.Context, _ *engine.Job, q davit.Stop) (davit.
 // end stops a running container and returns once its exit is recorded.
 func (s *Service) end(ctx context.Context, c *container, name string, timeout *time.Duration) error {
 	proc, err := c.process()
+	if davit.CodeOf(err) == davit.MonitorUnreachable {
+		return err
+	}
 	if err != nil {
 		return nil // it has ended by itself
 	}
@@ -85,7 +88,7 @@ func (s *Service) end(ctx context.Context, c *container, name string, timeout *t
 func (s *Service) wantStopped(c *container) {
 	c.saving.Lock()
 	defer c.saving.Unlock()
-	rec := c.update(func(r *davit.Container) { r.State.StoppedByAPI = true })
+	rec := c.update(s.markStopped)
 	if p := rec.HostConfig.RestartPolicy.Name; p == "" || p == "no" || !rec.State.Running() {
 		return
 	}
@@ -170,9 +173,25 @@ func (s *Service) restart(ctx context.Context, j *engine.Job, q davit.Restart) (
 	return davit.Nothing{}, nil
 }
 
-// remove removes a container with all that it has. The record goes first:
+// remove removes a container. A forced one does not wait for its turn to
+// kill: a stop may be giving the container a minute.
+func (s *Service) remove(ctx context.Context, _ *engine.Job, q davit.Delete) (davit.Nothing, error) {
+	c, err := s.find(q.Container)
+	if err != nil {
+		return davit.Nothing{}, err
+	}
+	if proc, err := c.process(); err == nil && q.Force {
+		s.wantStopped(c)
+		if err := s.signal(ctx, c, proc, sigKill); err != nil {
+			return davit.Nothing{}, err
+		}
+	}
+	return engine.Do(ctx, s.eng, davit.Destroy{Container: c.id, Force: q.Force, Volumes: q.Volumes})
+}
+
+// destroy removes a container with all that it has. The record goes first:
 // what a crash leaves behind it, the next start cleans.
-func (s *Service) remove(ctx context.Context, j *engine.Job, q davit.Delete) (davit.Nothing, error) {
+func (s *Service) destroy(ctx context.Context, j *engine.Job, q davit.Destroy) (davit.Nothing, error) {
 	c, err := s.find(q.Container)
 	if err != nil {
 		return davit.Nothing{}, err
@@ -181,8 +200,12 @@ func (s *Service) remove(ctx context.Context, j *engine.Job, q davit.Delete) (da
 		if !q.Force {
 			return davit.Nothing{}, davit.Errorf(davit.ContainerRunning, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+c.name(), c.record().State.Status)
 		}
-		if proc, err := c.process(); err == nil {
-			c.update(func(r *davit.Container) { r.State.StoppedByAPI = true })
+		proc, err := c.process()
+		if davit.CodeOf(err) == davit.MonitorUnreachable {
+			return davit.Nothing{}, err
+		}
+		if err == nil {
+			c.update(s.markStopped)
 			if err := s.killAndWait(ctx, c, proc); err != nil {
 				return davit.Nothing{}, err
 			}
@@ -245,8 +268,8 @@ func (s *Service) rename(_ context.Context, _ *engine.Job, q davit.Rename) (davi
 		return davit.Nothing{}, err
 	}
 	name := strings.TrimPrefix(q.Name, "/")
-	if !validName.MatchString(name) {
-		return davit.Nothing{}, davit.Errorf(davit.InvalidName, "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
+	if err := checkName(name); err != nil {
+		return davit.Nothing{}, err
 	}
 	c.saving.Lock()
 	defer c.saving.Unlock()
@@ -279,6 +302,12 @@ func (s *Service) resize(ctx context.Context, _ *engine.Job, q davit.Resize) (da
 		return davit.Nothing{}, err
 	}
 	return davit.Nothing{}, proc.Resize(ctx, q.Rows, q.Columns)
+}
+
+// markStopped notes that a user ended the container, and in which boot of the
+// host: a policy of always holds again after the next one.
+func (s *Service) markStopped(r *davit.Container) {
+	r.State.StoppedByAPI, r.State.StoppedBoot = true, s.facts.BootID
 }
 
 // parseSignal reads a signal's name, with or without SIG, or its number.

@@ -57,7 +57,7 @@ func serve(line *commandLine, config davit.Config) int {
 	if err := d.build(); err != nil {
 		return d.fail(ctx, err)
 	}
-	if err := d.boot(ctx); err != nil {
+	if err := d.bootUnlessStopped(ctx, signals); err != nil {
 		return d.fail(ctx, err)
 	}
 	return d.wait(ctx, signals)
@@ -200,6 +200,25 @@ func (d *daemon) boot(ctx context.Context) error {
 		d.log.Warn("cannot resume containers", "error", err)
 	}
 	return nil
+}
+
+// bootUnlessStopped boots the daemon. A signal to end cuts the boot short; wait
+// then sees it.
+func (d *daemon) bootUnlessStopped(ctx context.Context, signals *signals) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-signals.terminate:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err := d.boot(ctx)
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
 }
 
 // status tells systemd what the daemon is doing. Without systemd, or when it

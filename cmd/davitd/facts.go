@@ -35,6 +35,9 @@ func hostFacts() (davit.HostFacts, error) {
 	if _, err := os.Stat("/proc/sys/kernel/seccomp/actions_avail"); err == nil {
 		f.Seccomp = true
 	}
+	if id, err := os.ReadFile("/proc/sys/kernel/random/boot_id"); err == nil {
+		f.BootID = strings.TrimSpace(string(id))
+	}
 	release := osRelease()
 	if name := release["PRETTY_NAME"]; name != "" {
 		f.OperatingSystem = name
