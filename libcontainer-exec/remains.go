@@ -42,6 +42,7 @@ func (r *Runtime) clearRemains(id string) error {
 	if rmErr := os.RemoveAll(r.dir(id)); rmErr != nil {
 		err = errors.Join(err, fmt.Errorf("cannot remove the container's runtime directory: %w", rmErr))
 	}
+	r.dropUnit(id)
 	return err
 }
 

@@ -52,13 +52,14 @@ type Runtime struct {
 
 	mu        sync.Mutex
 	processes map[*Process]struct{}
+	units     map[string]string // by container: what is launched and not forgotten
 	closed    bool
 }
 
 // launcher starts holders.
 type launcher interface {
 	// launch starts the holder of the container whose spec.json is in dir and
-	// returns a connection to it.
+	// returns a connection to it. It leaves in units the one that it made.
 	launch(ctx context.Context, l *launch) (*protocol.Conn, error)
 	name() string
 	close()
@@ -66,9 +67,18 @@ type launcher interface {
 
 // launch is what a launcher has to know.
 type launch struct {
-	dir  string
-	spec *protocol.Spec
-	c    *davit.Container
+	dir   string
+	spec  *protocol.Spec
+	c     *davit.Container
+	units []string // names for the unit, the best first; none is to be made without
+}
+
+// unit is the unit that was made, "" when none was.
+func (l *launch) unit() string {
+	if len(l.units) == 0 {
+		return ""
+	}
+	return l.units[0]
 }
 
 // New checks the options, makes the runtime's directories and locks the exec
@@ -93,7 +103,7 @@ func New(o Options) (*Runtime, error) {
 			return nil, fmt.Errorf("cannot make the runtime directory: %w", err)
 		}
 	}
-	r := &Runtime{opts: o, log: o.Log, processes: map[*Process]struct{}{}}
+	r := &Runtime{opts: o, log: o.Log, processes: map[*Process]struct{}{}, units: map[string]string{}}
 	switch chooseLauncher(o.Launcher) {
 	case LauncherSystemd:
 		r.launcher = &systemdLauncher{opts: &r.opts, log: o.Log}
@@ -107,6 +117,9 @@ func New(o Options) (*Runtime, error) {
 		return nil, err
 	}
 	r.lock = lock
+	if err := r.loadUnits(); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
 	if o.FavorDynmods {
 		favorDynmods(o.Log)
 	}
@@ -126,15 +139,6 @@ func chooseLauncher(name string) string {
 
 // Name says how holders are launched: "systemd" or "direct".
 func (r *Runtime) Name() string { return r.launcher.name() }
-
-// Unit returns the name of the systemd unit that a start of c makes; "" with
-// the direct launcher. It stays when c is renamed.
-func (r *Runtime) Unit(c *davit.Container) string {
-	if r.launcher.name() != "systemd" {
-		return ""
-	}
-	return unitName(c.Name, r.opts.ExecRoot)
-}
 
 // Close lets go of all containers, which go on, waits for the runtime's
 // goroutines and gives the exec root back.
@@ -186,13 +190,14 @@ func (r *Runtime) create(ctx context.Context, l davit.Launch) (*Process, error) 
 	if err := protocol.WriteFile(filepath.Join(dir, protocol.SpecFile), spec); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot write the container's spec: %w", err), os.RemoveAll(dir))
 	}
-	conn, err := r.launcher.launch(ctx, &launch{dir: dir, spec: spec, c: l.Container})
+	launch := &launch{dir: dir, spec: spec, c: l.Container, units: r.claimUnit(l.Container)}
+	conn, err := r.launcher.launch(ctx, launch)
 	if err != nil {
 		err = fmt.Errorf("cannot launch the monitor of container %s: %w%s", l.Container.Name, err, lastWords(dir))
 		return nil, errors.Join(err, r.clearRemains(id))
 	}
 	p := r.newProcess(l.Container, conn)
-	if err = r.register(p); err == nil {
+	if err = errors.Join(r.keepUnit(id, launch.unit()), r.register(p)); err == nil {
 		err = p.awaitCreated(ctx)
 	}
 	if err != nil {
@@ -262,6 +267,7 @@ func (r *Runtime) Forget(id string) error {
 func (r *Runtime) clearDir(id string) error {
 	dir := r.dir(id)
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		r.dropUnit(id)
 		return nil
 	}
 	gone, err := r.gone(id)

@@ -301,6 +301,44 @@ func TestConnectionLost(t *testing.T) {
 	}
 }
 
+// TestRenamedKeepsUnit starts a container with the name that another had when
+// it was started, which still runs.
+func TestRenamedKeepsUnit(t *testing.T) {
+	h := newHost(t)
+	if h.rt.Name() != LauncherSystemd {
+		t.Skip("RequireSystemd: units are made by systemd")
+	}
+	var units []string
+	var running []davit.Process
+	name := "renamed-" + newID()[:8]
+	for range 3 {
+		l := h.launch("sleep 60", func(l *davit.Launch) { l.Container.Name = name })
+		running = append(running, h.start(l))
+		units = append(units, h.rt.Unit(l.Container))
+		state, err := exec.Command("systemctl", "is-active", units[len(units)-1]).Output()
+		if err != nil || string(state) != "active\n" {
+			t.Errorf("unit %s: %s, %v", units[len(units)-1], state, err)
+		}
+	}
+	if units[0] == units[1] || units[1] == units[2] || units[0] == units[2] {
+		t.Errorf("units: %v", units)
+	}
+	// A unit that is not the engine's at all.
+	name = "taken-" + newID()[:8]
+	l := h.launch("sleep 60", func(l *davit.Launch) { l.Container.Name = name })
+	taken := h.rt.Unit(l.Container)
+	h.must(exec.Command("systemd-run", "--unit="+taken, "sleep", "60").Run())
+	t.Cleanup(func() { _ = exec.Command("systemctl", "stop", taken).Run() })
+	running = append(running, h.start(l))
+	if got := h.rt.Unit(l.Container); got == taken {
+		t.Errorf("unit: %s", got)
+	}
+	for _, p := range running {
+		h.must(p.Signal(t.Context(), 9, true))
+		h.await(p)
+	}
+}
+
 // TestStopSignal is systemctl stop: TERM for the holder.
 func TestStopSignal(t *testing.T) {
 	h := newHost(t)

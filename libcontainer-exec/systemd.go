@@ -4,12 +4,11 @@ package libcontainerexec
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -80,9 +79,17 @@ func (s *systemdLauncher) launch(ctx context.Context, l *launch) (*protocol.Conn
 	if err != nil {
 		return nil, err
 	}
-	unit := unitName(l.c.Name, s.opts.ExecRoot)
 	result := make(chan string, 1)
-	if err := s.startUnit(ctx, systemd, unit, s.properties(l), result); err != nil {
+	properties := s.properties(l)
+	for {
+		err = s.startUnit(ctx, systemd, l, properties, result)
+		if !isUnitExists(err) || len(l.units) == 1 {
+			break
+		}
+		l.units = l.units[1:]
+	}
+	unit := l.unit()
+	if err != nil {
 		if ctx.Err() != nil {
 			s.stop(ctx, systemd, unit) // the call may have been made, only its answer not waited for
 		}
@@ -98,27 +105,55 @@ func (s *systemdLauncher) launch(ctx context.Context, l *launch) (*protocol.Conn
 // startUnit queues the unit's start. An earlier unit of the name that is about
 // to go, because its container has just ended, is waited for; one that failed
 // and was not collected is forgotten.
-func (s *systemdLauncher) startUnit(ctx context.Context, systemd *sddbus.Conn, unit string, properties []sddbus.Property, result chan<- string) error {
+func (s *systemdLauncher) startUnit(ctx context.Context, systemd *sddbus.Conn, l *launch, properties []sddbus.Property, result chan<- string) error {
 	leaving, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
 	tick := time.NewTicker(connectPoll)
 	defer tick.Stop()
 	for {
-		_, err := systemd.StartTransientUnitContext(ctx, unit, "fail", properties, result)
-		if !isUnitExists(err) {
+		_, err := systemd.StartTransientUnitContext(ctx, l.unit(), "fail", properties, result)
+		if !isUnitExists(err) || stays(ctx, systemd, l) {
 			return err
 		}
-		state, stateErr := systemd.GetUnitPropertyContext(ctx, unit, "ActiveState")
-		if stateErr == nil && state.Value.Value() == "active" {
-			return err
-		}
-		_ = systemd.ResetFailedUnitContext(ctx, unit) // it may have gone meanwhile
+		_ = systemd.ResetFailedUnitContext(ctx, l.unit()) // it may have gone meanwhile
 		select {
 		case <-tick.C:
 		case <-leaving.Done():
 			return err
 		}
 	}
+}
+
+// stays tells whether there is no use in waiting for the unit of the name to
+// go: it is somebody's file, or it runs, and not for this container's sake.
+func stays(ctx context.Context, systemd *sddbus.Conn, l *launch) bool {
+	transient, err := systemd.GetUnitPropertyContext(ctx, l.unit(), "Transient")
+	if err != nil {
+		return false
+	}
+	if made, ok := transient.Value.Value().(bool); ok && !made {
+		loaded, err := systemd.GetUnitPropertyContext(ctx, l.unit(), "LoadState")
+		return err == nil && loaded.Value.Value() != "not-found" // that is: it has just gone
+	}
+	active, err := systemd.GetUnitPropertyContext(ctx, l.unit(), "ActiveState")
+	if err != nil || active.Value.Value() != "active" {
+		return false
+	}
+	command, err := systemd.GetServicePropertyContext(ctx, l.unit(), "ExecStart")
+	return err == nil && !hasArgument(command.Value.Value(), l.spec.ID)
+}
+
+// hasArgument looks for arg in the command lines of a unit, a(sasbttttuii).
+func hasArgument(execStart any, arg string) bool {
+	commands, _ := execStart.([][]any)
+	for _, c := range commands {
+		if len(c) > 1 {
+			if args, _ := c[1].([]string); slices.Contains(args, arg) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // awaitSocket connects to the holder as soon as it listens.
@@ -159,16 +194,6 @@ func (s *systemdLauncher) stop(ctx context.Context, systemd *sddbus.Conn, unit s
 func isUnitExists(err error) bool {
 	e, ok := errors.AsType[dbus.Error](err)
 	return ok && e.Name == unitExists
-}
-
-// unitName is davit-<name>.service. An engine with another exec root than the
-// system's own marks its units: two engines may have containers of one name.
-func unitName(name, execRoot string) string {
-	if filepath.Clean(execRoot) == defaultExecRoot {
-		return "davit-" + name + ".service"
-	}
-	sum := sha256.Sum256([]byte(filepath.Clean(execRoot)))
-	return "davit-" + name + "-" + hex.EncodeToString(sum[:4]) + ".service"
 }
 
 // properties describe the unit (systemd.exec(5), systemd.service(5),

@@ -3,6 +3,7 @@
 package libcontainerexec
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -63,6 +64,76 @@ func TestUnitName(t *testing.T) {
 	a, b := unitName("web", "/x/run"), unitName("web", "/y/run")
 	if a == b || !strings.HasPrefix(a, "davit-web-") || !strings.HasSuffix(a, ".service") {
 		t.Errorf("other engines: %s, %s", a, b)
+	}
+}
+
+// TestUnitTaken gives a container whose name another's unit has a unit of its
+// own, and remembers it for the next daemon.
+func TestUnitTaken(t *testing.T) {
+	open := func(root string) *Runtime {
+		t.Helper()
+		rt, err := New(Options{ExecRoot: root, HolderPath: "/bin/sh", MonitorPath: "/bin/sh", Launcher: LauncherSystemd})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = rt.Close() })
+		return rt
+	}
+	launched := func(rt *Runtime, c *davit.Container) {
+		t.Helper()
+		if err := os.MkdirAll(rt.dir(c.ID), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := rt.keepUnit(c.ID, rt.claimUnit(c)[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root := t.TempDir()
+	rt := open(root)
+	first := &davit.Container{ID: strings.Repeat("a1", 32), Name: "web"}
+	second := &davit.Container{ID: strings.Repeat("b2", 32), Name: "web"}
+	plain, spare := unitName("web", root), unitName("web-b2b2b2b2", root)
+	if got := rt.Unit(second); got != plain {
+		t.Errorf("before: %s", got)
+	}
+	launched(rt, first)
+	first.Name = "old"
+	if diff := cmp.Diff([]string{plain, spare}, []string{rt.Unit(first), rt.Unit(second)}); diff != "" {
+		t.Error(diff)
+	}
+	launched(rt, second)
+	if err := rt.Close(); err != nil {
+		t.Fatal(err)
+	}
+	rt = open(root)
+	if diff := cmp.Diff([]string{plain, spare}, []string{rt.Unit(first), rt.Unit(second)}); diff != "" {
+		t.Errorf("the next daemon: %s", diff)
+	}
+	for _, c := range []*davit.Container{first, second} {
+		if err := rt.Forget(c.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([]string{unitName("old", root), plain}, []string{rt.Unit(first), rt.Unit(second)}); diff != "" {
+		t.Errorf("after their ends: %s", diff)
+	}
+	launched(rt, second)
+	if got := rt.claimUnit(second); got[0] != plain || got[1] != spare {
+		t.Errorf("again: %v", got)
+	}
+}
+
+func TestHasArgument(t *testing.T) {
+	commands := [][]any{{"/h", []string{"/h", "id"}, false}}
+	for arg, want := range map[string]bool{"id": true, "i": false} {
+		if hasArgument(commands, arg) != want {
+			t.Errorf("hasArgument(%q) = %v", arg, !want)
+		}
+	}
+	for _, none := range []any{nil, "", [][]any{}, [][]any{{"/h"}}, [][]any{{"/h", 5}}} {
+		if hasArgument(none, "id") {
+			t.Errorf("found in %v", none)
+		}
 	}
 }
 

@@ -8,6 +8,8 @@
 //
 //	spec.json     what to run; written by the daemon before the holder starts,
 //	              and locked by the holder as long as that lives
+//	unit.json     the name of the holder's unit, the daemon's; not with the
+//	              direct launcher
 //	monitor.sock  the holder's socket, SOCK_SEQPACKET, one JSON value a packet
 //	state.json    the container's state, replaced by the holder at each change
 //	exit.json     how the container ended, written before anybody is told
@@ -23,6 +25,7 @@ package protocol
 const (
 	SpecFile    = "spec.json"
 	SocketFile  = "monitor.sock"
+	UnitFile    = "unit.json"
 	StateFile   = "state.json"
 	ExitFile    = "exit.json"
 	LogFile     = "monitor.log"
