@@ -39,9 +39,21 @@ type door struct {
 // Boot takes the daemon from nothing to serving, each step a job: listen,
 // restore, network, bus, open the gate. status is told what is being done.
 //
-// It ends early when ctx does; what was begun then ends with the shutdown.
-func (s *Service) Boot(ctx context.Context, status func(string)) error {
-	s.base = context.WithoutCancel(ctx)
+// base is the parent of everything that no request stands behind. When stop is
+// closed Boot returns [context.Canceled]; what was begun ends with the shutdown.
+func (s *Service) Boot(base context.Context, stop <-chan struct{}, status func(string)) error {
+	s.base = base
+	ctx, cancel := context.WithCancel(base)
+	ended := make(chan struct{})
+	defer func() { cancel(); <-ended }()
+	go func() {
+		defer close(ended)
+		select {
+		case <-stop:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	s.api, s.bus = newDoor(s.base), newDoor(s.base)
 	var err error
 	if s.engineID, err = s.State.EngineID(); err != nil {

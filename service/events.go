@@ -8,7 +8,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/davit-engine/davit"
@@ -19,58 +18,10 @@ import (
 // far a listener may lag behind.
 const eventRing = 1024
 
-// eventLog keeps the latest events and hands each to every listener in order.
-type eventLog struct {
-	mu        sync.Mutex
-	ring      []davit.Event
-	count     uint64 // events ever
-	changed   chan struct{}
-	listeners int
-}
-
-func newEventLog() *eventLog { return &eventLog{changed: make(chan struct{})} }
-
-func (l *eventLog) add(ev davit.Event) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.ring = append(l.ring, ev)
-	if len(l.ring) > eventRing {
-		l.ring = l.ring[1:]
-	}
-	l.count++
-	close(l.changed)
-	l.changed = make(chan struct{})
-}
-
-// after returns the events from number n on, the number of the next one and a
-// channel that is closed when it comes. lost tells that some are not kept any
-// more.
-func (l *eventLog) after(n uint64) (batch []davit.Event, next uint64, lost bool, changed <-chan struct{}) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	first := l.count - uint64(len(l.ring))
-	lost = n < first
-	n = max(n, first)
-	return slices.Clone(l.ring[n-first:]), l.count, lost, l.changed
-}
-
-func (l *eventLog) listen(by int) uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.listeners += by
-	return l.count
-}
-
-func (l *eventLog) listening() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.listeners
-}
-
 // followEvents sends events to a listener.
 func (s *Service) followEvents(ctx context.Context, _ *engine.Job, q davit.Events) (davit.Nothing, error) {
-	next := s.events.listen(1)
-	defer s.events.listen(-1)
+	next := s.events.Listen(1)
+	defer s.events.Listen(-1)
 	if !q.Since.IsZero() {
 		next = 0
 	}
@@ -80,7 +31,7 @@ func (s *Service) followEvents(ctx context.Context, _ *engine.Job, q davit.Event
 		defer cancel()
 	}
 	for replay := next == 0; ; replay = false {
-		batch, n, lost, changed := s.events.after(next)
+		batch, n, lost, changed := s.events.After(next)
 		if lost && !replay {
 			return davit.Nothing{}, davit.Errorf(davit.Failed, "the listener is more than %d events behind: listen again", eventRing)
 		}
@@ -139,7 +90,7 @@ func (s *Service) emit(ev davit.Event) {
 	if ev.Time.IsZero() {
 		ev.Time = time.Now().UTC()
 	}
-	s.events.add(ev)
+	s.events.Add(ev)
 }
 
 // emitContainer publishes an event of a container with Docker's attributes.

@@ -74,7 +74,7 @@ type daemon struct {
 func (h *host) boot() *daemon {
 	h.t.Helper()
 	d := h.build(nil)
-	if err := d.svc.Boot(d.context(), func(string) {}); err != nil {
+	if err := d.svc.Boot(d.context(), nil, func(string) {}); err != nil {
 		h.t.Fatal(err)
 	}
 	return d

@@ -46,7 +46,7 @@ func (s *Service) info(context.Context, *engine.Job, davit.Info) (davit.EngineIn
 		OperatingSystem: s.facts.OperatingSystem, OSVersion: s.facts.OSVersion, OSType: "linux", Architecture: s.facts.Architecture,
 		NCPU: s.facts.NCPU, MemTotal: s.facts.MemTotal, DataRoot: cfg.DataRoot, Labels: cfg.Labels,
 		InsecureRegistries: cfg.InsecureRegistries, Goroutines: runtime.NumGoroutine(), Time: time.Now(), Debug: cfg.Debug,
-		Seccomp: s.facts.Seccomp, EventsListeners: s.events.listening(),
+		Seccomp: s.facts.Seccomp, EventsListeners: s.events.Listeners(),
 	}
 	if s.Runtime.Name() == "systemd" {
 		i.CgroupDriver = "systemd"

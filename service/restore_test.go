@@ -361,7 +361,7 @@ func TestBootFails(t *testing.T) {
 			onHost(t, func(t *testing.T, h *host) {
 				d := h.build(nil)
 				change(h, d)
-				if err := d.svc.Boot(d.context(), func(string) {}); !errors.Is(err, fake.ErrInjected) {
+				if err := d.svc.Boot(d.context(), nil, func(string) {}); !errors.Is(err, fake.ErrInjected) {
 					t.Errorf("boot gave %v", err)
 				}
 				if d.gate.Opened() {
@@ -389,7 +389,7 @@ func TestBootOrder(t *testing.T) {
 			}
 		})
 		var said []string
-		if err := d.svc.Boot(d.context(), func(s string) { said = append(said, s) }); err != nil {
+		if err := d.svc.Boot(d.context(), nil, func(s string) { said = append(said, s) }); err != nil {
 			t.Fatal(err)
 		}
 		if !d.gate.Opened() || len(said) < 3 {
@@ -493,7 +493,7 @@ func TestShutdownWithRunningJobs(t *testing.T) {
 func TestWithoutNetwork(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {
 		d := h.build(func(o *service.Options) { o.Network = nil })
-		if err := d.svc.Boot(d.context(), func(string) {}); err != nil {
+		if err := d.svc.Boot(d.context(), nil, func(string) {}); err != nil {
 			t.Fatal(err)
 		}
 		refused(d, request("web"), davit.NotSupported)

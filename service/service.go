@@ -17,6 +17,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/internal/ring"
 )
 
 // Drivers are the hands of the service. Bus may be nil.
@@ -59,7 +60,7 @@ type Service struct {
 	loadConfig  func() (davit.Config, error)
 	setLogLevel func(string) error
 	engineID    string
-	events      *eventLog
+	events      *ring.Log[davit.Event]
 
 	mu         sync.Mutex
 	containers map[string]*container
@@ -79,7 +80,7 @@ type Service struct {
 func New(o Options) (*Service, error) {
 	s := &Service{
 		Drivers: o.Drivers, eng: o.Engine, log: o.Log, facts: o.Facts,
-		loadConfig: o.LoadConfig, setLogLevel: o.SetLogLevel, events: newEventLog(),
+		loadConfig: o.LoadConfig, setLogLevel: o.SetLogLevel, events: ring.New[davit.Event](eventRing),
 		containers: map[string]*container{}, names: map[string]string{}, execs: map[string]*execSession{},
 		done: make(chan struct{}), failed: make(chan error, 2),
 	}

@@ -7,11 +7,11 @@ import (
 	"errors"
 	"io"
 	"os"
-	"strings"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/internal/containerlog/reader"
+	"github.com/davit-engine/davit/internal/detachkeys"
 )
 
 // attach connects a caller to a container's streams. A container that does
@@ -185,28 +185,11 @@ func (s *Service) wait(ctx context.Context, _ *engine.Job, q davit.Wait) (davit.
 	return davit.Exit{Code: c.rec.State.ExitCode, OOMKilled: c.rec.State.OOMKilled, At: c.rec.State.FinishedAt}, nil
 }
 
-// defaultDetachKeys is ctrl-p ctrl-q.
-var defaultDetachKeys = []byte{16, 17}
-
-// parseDetachKeys reads a comma-separated sequence of characters and ctrl-X,
-// as the docker CLI writes it.
+// parseDetachKeys reads the sequence that ends an attachment.
 func parseDetachKeys(keys string) ([]byte, error) {
-	if keys == "" {
-		return defaultDetachKeys, nil
-	}
-	var out []byte
-	for _, k := range strings.Split(keys, ",") {
-		ctrl, isCtrl := strings.CutPrefix(k, "ctrl-")
-		switch {
-		case len(k) == 1:
-			out = append(out, k[0])
-		case isCtrl && len(ctrl) == 1 && ctrl[0] >= 'a' && ctrl[0] <= 'z':
-			out = append(out, ctrl[0]-'a'+1)
-		case isCtrl && len(ctrl) == 1 && strings.Contains("@[\\]^_", ctrl):
-			out = append(out, ctrl[0]-'@')
-		default:
-			return nil, invalid("invalid detach keys (%s): each must be a character or ctrl- and a letter or one of @ [ \\ ] ^ _", keys)
-		}
+	out, err := detachkeys.Parse(keys)
+	if err != nil {
+		return nil, invalid("%w", err)
 	}
 	return out, nil
 }

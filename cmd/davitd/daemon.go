@@ -57,7 +57,7 @@ func serve(line *commandLine, config davit.Config) int {
 	if err := d.build(); err != nil {
 		return d.fail(ctx, err)
 	}
-	if err := d.bootUnlessStopped(ctx, signals); err != nil {
+	if err := d.boot(ctx, signals.terminate); err != nil {
 		return d.fail(ctx, err)
 	}
 	return d.wait(ctx, signals)
@@ -186,8 +186,12 @@ func (d *daemon) openDoors(drivers *service.Drivers) {
 
 // boot brings the daemon up and says READY once a request through its own
 // socket was answered.
-func (d *daemon) boot(ctx context.Context) error {
-	if err := d.service.Boot(ctx, d.status); err != nil {
+func (d *daemon) boot(ctx context.Context, stop <-chan struct{}) error {
+	err := d.service.Boot(ctx, stop, d.status)
+	if errors.Is(err, context.Canceled) {
+		return nil // a signal to end, which is seen next
+	}
+	if err != nil {
 		return err
 	}
 	if err := d.api.Probe(ctx); err != nil {
@@ -200,25 +204,6 @@ func (d *daemon) boot(ctx context.Context) error {
 		d.log.Warn("cannot resume containers", "error", err)
 	}
 	return nil
-}
-
-// bootUnlessStopped boots the daemon. A signal to end cuts the boot short; wait
-// then sees it.
-func (d *daemon) bootUnlessStopped(ctx context.Context, signals *signals) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		select {
-		case <-signals.terminate:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	err := d.boot(ctx)
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
 }
 
 // status tells systemd what the daemon is doing. Without systemd, or when it

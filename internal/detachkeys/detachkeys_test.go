@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package detachkeys_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/davit-engine/davit/internal/detachkeys"
+)
+
+func TestParse(t *testing.T) {
+	for keys, want := range map[string]string{
+		"": "\x10\x11", "a": "a", "ctrl-a": "\x01", "ctrl-p,ctrl-q": "\x10\x11", "ctrl-z,x": "\x1ax",
+		"ctrl-@": "\x00", "ctrl-[": "\x1b", "ctrl-_": "\x1f", "X,Y": "XY",
+	} {
+		if got, err := detachkeys.Parse(keys); err != nil || !bytes.Equal(got, []byte(want)) {
+			t.Errorf("%q: %q %v, want %q", keys, got, err, want)
+		}
+	}
+	for _, keys := range []string{"ab", "ctrl-", "ctrl-A", "ctrl-1", ",", "a,", "alt-a", "ctrl-ab"} {
+		if got, err := detachkeys.Parse(keys); err == nil {
+			t.Errorf("%q gives %q", keys, got)
+		}
+	}
+}
