@@ -44,7 +44,7 @@ func (d *Driver) setForwarding() error {
 	if err := forwarding.set("1"); err != nil {
 		return fmt.Errorf("%w: containers could not be reached, nor reach others; set it yourself, or set \"ip-forward\": false", err)
 	}
-	d.log.Info("set net.ipv4.ip_forward: the host now forwards between all its networks, as far as its rules let it")
+	d.log.Warn("set net.ipv4.ip_forward: the host now forwards between all its networks, as far as its rules let it (iptables -P FORWARD DROP stops that)")
 	return nil
 }
 
