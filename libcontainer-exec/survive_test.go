@@ -19,6 +19,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // TestDaemonDies has a second runtime take over from one that let go without a
@@ -220,6 +221,10 @@ func (h *host) unreachable(way, id string) (undo func()) {
 	}
 	freeze := func() func() {
 		h.must(holder.Signal(syscall.SIGSTOP))
+		h.until("the holder has stopped", func() bool {
+			status, err := os.ReadFile("/proc/" + strconv.Itoa(state.Holder) + "/status")
+			return err == nil && bytes.Contains(status, []byte("\nState:\tT"))
+		})
 		return func() { h.must(holder.Signal(syscall.SIGCONT)) }
 	}
 	switch way {
@@ -462,6 +467,57 @@ func TestHolderForgetsClients(t *testing.T) {
 	h.until("the holder has as few descriptors as before", func() bool { return open() <= before })
 	h.must(p.Signal(t.Context(), 9, true))
 	h.await(p)
+}
+
+// TestHolderOutOfDescriptors has a holder wait that cannot accept a connection,
+// instead of trying without a pause.
+func TestHolderOutOfDescriptors(t *testing.T) {
+	h := newHost(t)
+	l := h.launch("sleep 60")
+	p := h.start(l)
+	h.next(p, davit.StatusRunning)
+	var state protocol.State
+	h.must(protocol.ReadFile(filepath.Join(h.rt.dir(l.Container.ID), protocol.StateFile), &state))
+	var limit unix.Rlimit
+	h.must(unix.Prlimit(state.Holder, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: 1024}, &limit))
+	before := cpuTicks(t, state.Holder)
+	conn, err := protocol.Dial(filepath.Join(h.rt.dir(l.Container.ID), protocol.SocketFile))
+	h.must(err)
+	cl := newClient(conn, func(*protocol.State) {})
+	defer cl.close()
+	ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+	defer cancel()
+	if _, err := cl.call(ctx, &protocol.Request{Op: protocol.OpCreated}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("answered without a descriptor: %v", err)
+	}
+	if used := cpuTicks(t, state.Holder) - before; used > 10 {
+		t.Errorf("the holder used %d ticks of processor time while it could do nothing", used)
+	}
+	limit.Cur = min(limit.Max, 1024)
+	limit.Max = limit.Cur
+	h.must(unix.Prlimit(state.Holder, unix.RLIMIT_NOFILE, &limit, nil))
+	if _, err := cl.call(t.Context(), &protocol.Request{Op: protocol.OpCreated}); err != nil {
+		t.Errorf("with descriptors again: %v", err)
+	}
+	h.must(p.Signal(t.Context(), 9, true))
+	h.await(p)
+}
+
+// cpuTicks is the processor time that a process has used, in clock ticks
+// (fields 14 and 15 of proc_pid_stat(5)).
+func cpuTicks(t *testing.T, pid int) int {
+	t.Helper()
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	user, userErr := strconv.Atoi(fields[11])
+	system, systemErr := strconv.Atoi(fields[12])
+	if err := errors.Join(userErr, systemErr); err != nil {
+		t.Fatal(err)
+	}
+	return user + system
 }
 
 // brokenWriter is a caller that has gone.

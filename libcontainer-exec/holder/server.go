@@ -17,6 +17,9 @@ import (
 // reads none is closed, and connects again when it lives.
 const maxPending = 1024
 
+// acceptPause is between attempts to accept a connection when that is refused.
+const acceptPause = 50 * time.Millisecond
+
 // leaveTimeout is how long the last update waits to be read.
 const leaveTimeout = 5 * time.Second
 
@@ -46,10 +49,15 @@ func (h *holder) accept(fd int) error {
 			if err != nil {
 				return
 			}
-			if acceptErr != nil {
-				continue // the peer has gone again
+			switch {
+			case acceptErr == nil:
+				h.admit(peer)
+			case errors.Is(acceptErr, unix.ECONNABORTED), errors.Is(acceptErr, unix.EINTR): // the peer has gone again
+			default:
+				// Out of descriptors or memory, accept(2): the peer still waits, and
+				// is tried again when there may be some.
+				<-time.After(acceptPause)
 			}
-			h.admit(peer)
 		}
 	}()
 	return nil
