@@ -65,6 +65,13 @@ func TestUnitName(t *testing.T) {
 	if a == b || !strings.HasPrefix(a, "davit-web-") || !strings.HasSuffix(a, ".service") {
 		t.Errorf("other engines: %s, %s", a, b)
 	}
+	long := strings.Repeat("x", 300)
+	for _, root := range []string{"/run/davit", "/x/run"} {
+		a, b := unitName(long+"a", root), unitName(long+"b", root)
+		if len(a) != maxUnit || a == b || !strings.HasSuffix(a, ".service") {
+			t.Errorf("long names: %d bytes: %s, %s", len(a), a, b)
+		}
+	}
 }
 
 // TestUnitTaken gives a container whose name another's unit has a unit of its

@@ -12,14 +12,28 @@ import (
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
 )
 
+// maxUnit is the length of the longest unit name, in bytes (systemd.unit(5)).
+const maxUnit = 255
+
 // unitName is davit-<name>.service. An engine with another exec root than the
 // system's own marks its units: two engines may have containers of one name.
+// A name that is too long for a unit has its end replaced by a checksum.
 func unitName(name, execRoot string) string {
-	if filepath.Clean(execRoot) == defaultExecRoot {
-		return "davit-" + name + ".service"
+	suffix := ".service"
+	if filepath.Clean(execRoot) != defaultExecRoot {
+		suffix = "-" + checksum(filepath.Clean(execRoot)) + suffix
 	}
-	sum := sha256.Sum256([]byte(filepath.Clean(execRoot)))
-	return "davit-" + name + "-" + hex.EncodeToString(sum[:4]) + ".service"
+	if most := maxUnit - len("davit-") - len(suffix); len(name) > most {
+		sum := "-" + checksum(name)
+		name = name[:most-len(sum)] + sum
+	}
+	return "davit-" + name + suffix
+}
+
+// checksum returns eight digits that tell s from others.
+func checksum(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:4])
 }
 
 // spareName is the unit of a container whose name another one's unit still
