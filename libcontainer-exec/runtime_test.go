@@ -144,6 +144,8 @@ func TestContainerSees(t *testing.T) {
 		{"ulimit beyond the own", "ulimit -Hn", host1(func(c *davit.HostConfig) { c.Ulimits = []davit.Ulimit{{Name: "nofile", Soft: -1, Hard: -1}} }), hardNofile(t) + "\n"},
 		{"oom score below the own", "cat /proc/self/oom_score_adj", host1(func(c *davit.HostConfig) { c.OomScoreAdj = -1000 }), ""},
 		{"sysctl", "cat /proc/sys/net/ipv4/ip_default_ttl", host1(func(c *davit.HostConfig) { c.Sysctls = map[string]string{"net.ipv4.ip_default_ttl": "42"} }), "42\n"},
+		{"low ports and pings", "cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/net/ipv4/ping_group_range", nil, "0\n0\t2147483647\n"},
+		{"low ports by the user's word", "cat /proc/sys/net/ipv4/ip_unprivileged_port_start", host1(func(c *davit.HostConfig) { c.Sysctls = map[string]string{"net.ipv4.ip_unprivileged_port_start": "81"} }), "81\n"},
 		{"masked", "cat /proc/keys /proc/timer_list | wc -c; touch /proc/sys/kernel/x 2>/dev/null || echo refused", nil, "0\nrefused\n"},
 		{"capabilities", "grep CapEff /proc/self/status", nil, "CapEff:\t00000000a80425fb\n"},
 		{"no capabilities", "grep CapBnd /proc/self/status", host1(func(c *davit.HostConfig) { c.CapDrop = []string{"ALL"} }), "CapBnd:\t0000000000000000\n"},
@@ -417,7 +419,13 @@ func TestExec(t *testing.T) {
 	})
 	t.Run("unknown user", func(t *testing.T) {
 		_, err := p.Exec(t.Context(), davit.Exec{Cmd: []string{"id"}, User: "nosuch"})
-		if err == nil || !strings.Contains(err.Error(), "unable to find user nosuch: no matching entries in passwd file") {
+		if !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), "unable to find user nosuch: no matching entries in passwd file") {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("relative directory", func(t *testing.T) {
+		_, err := p.Exec(t.Context(), davit.Exec{Cmd: []string{"id"}, WorkingDir: "tmp"})
+		if !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), "absolute") {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -3,7 +3,9 @@
 package monitor
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,7 +53,7 @@ func ociSpec(spec *protocol.Spec, req Request) (*specs.Spec, error) {
 		Linux: &specs.Linux{
 			Namespaces:    namespaces(c, req.Netns),
 			Resources:     resources(c),
-			Sysctl:        c.Sysctls,
+			Sysctl:        sysctls(c),
 			MaskedPaths:   maskedPaths,
 			ReadonlyPaths: readonlyPaths,
 			CgroupsPath:   req.Cgroup,
@@ -67,6 +69,34 @@ func ociSpec(spec *protocol.Spec, req Request) (*specs.Spec, error) {
 		return nil, err
 	}
 	return oci, nil
+}
+
+// openSysctls let a container's users bind low ports and send pings without a
+// capability. Docker sets both in each network namespace that it makes.
+var openSysctls = map[string]string{
+	"net.ipv4.ip_unprivileged_port_start": "0",
+	"net.ipv4.ping_group_range":           "0 2147483647",
+}
+
+// sysctls are those that the user asked for and, in a network namespace of the
+// container's own, Docker's where the user and the kernel have nothing else.
+func sysctls(c *protocol.Container) map[string]string {
+	all := maps.Clone(c.Sysctls)
+	if !c.OwnNetns {
+		return all
+	}
+	if all == nil {
+		all = map[string]string{}
+	}
+	for key, value := range openSysctls {
+		if _, set := all[key]; set {
+			continue
+		}
+		if _, err := os.Stat("/proc/sys/" + strings.ReplaceAll(key, ".", "/")); err == nil {
+			all[key] = value
+		}
+	}
+	return all
 }
 
 func namespaces(c *protocol.Container, netns string) []specs.LinuxNamespace {
@@ -142,6 +172,8 @@ func execProcess(spec *protocol.Spec, x *protocol.ExecSpec, root string) (*specs
 	cwd := x.Cwd
 	if cwd == "" {
 		cwd = c.Cwd
+	} else if !filepath.IsAbs(cwd) {
+		return nil, fail(protocol.KindDenied, errors.New("working directory must be an absolute path"))
 	}
 	return &specs.Process{
 		Terminal:        x.Tty,
