@@ -29,11 +29,9 @@ func (r *Runtime) gone(id string) (bool, error) {
 		return true, nil
 	}
 	// The socket goes last, when all is cleaned and the exit recorded.
-	if _, err := os.Lstat(filepath.Join(dir, protocol.ExitFile)); err != nil {
-		return false, nil
-	}
-	_, err = os.Lstat(filepath.Join(dir, protocol.SocketFile))
-	return errors.Is(err, os.ErrNotExist), nil
+	_, recorded := os.Lstat(filepath.Join(dir, protocol.ExitFile))
+	_, socket := os.Lstat(filepath.Join(dir, protocol.SocketFile))
+	return recorded == nil && errors.Is(socket, os.ErrNotExist), nil
 }
 
 // clearRemains removes everything of a container that has no holder.
