@@ -14,31 +14,27 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
-	"time"
 
 	"github.com/davit-engine/davit"
-	"github.com/davit-engine/davit/storage/fault"
 	"github.com/opencontainers/go-digest"
 )
 
-// holdTime is how long a blob that somebody asked for, or wrote, is kept even
-// though no image refers to it: a pull first asks which blobs are there,
-// fetches the others, and only then makes the image.
-const holdTime = time.Hour
-
-// Store is a content store on disk. It implements [davit.Blobs]; its methods
-// may be called from any goroutine.
+// Store is a content store on disk. Blobs get into it by a [Holder]. Its
+// methods may be called from any goroutine.
 type Store struct {
-	dir  string
-	mu   sync.Mutex
-	held map[digest.Digest]time.Time // asked for or written, and not yet released
+	dir string
+
+	mu      sync.Mutex
+	holders []*Holder              // those that hold something, oldest first
+	doomed  map[digest.Digest]bool // that a holder kept from being deleted
 }
 
 // Open opens the store in dir, makes it if need be, and removes what writers
 // of a predecessor left unfinished.
 func Open(dir string) (*Store, error) {
-	s := &Store{dir: dir, held: map[digest.Digest]time.Time{}}
+	s := &Store{dir: dir, doomed: map[digest.Digest]bool{}}
 	if err := os.RemoveAll(s.ingestDir()); err != nil {
 		return nil, fmt.Errorf("cannot remove unfinished blobs: %w", err)
 	}
@@ -67,51 +63,9 @@ func (s *Store) path(dgst digest.Digest) (string, error) {
 // Dir returns the store's directory.
 func (s *Store) Dir() string { return s.dir }
 
-// Has tells whether the blob is there. If it is, it stays for at least an hour,
-// unless [Store.Release] says that its image is complete.
-func (s *Store) Has(dgst digest.Digest) bool {
-	path, err := s.path(dgst)
-	if err != nil {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, err := os.Lstat(path); err != nil {
-		return false
-	}
-	s.held[dgst] = time.Now()
-	return true
-}
-
-// Put implements [davit.Blobs].
-func (s *Store) Put(ctx context.Context, desc davit.Descriptor, r io.Reader) error {
-	if _, err := s.path(desc.Digest); err != nil {
-		return err
-	}
-	if s.Has(desc.Digest) {
-		return nil
-	}
-	in, err := s.Ingest()
-	if err != nil {
-		return err
-	}
-	defer in.Discard()
-	if desc.Size > 0 { // one byte more shows that there is more, and no more is stored
-		r = io.LimitReader(r, desc.Size+1)
-	}
-	if _, err := io.Copy(in, &contextReader{ctx, r}); err != nil {
-		return fmt.Errorf("cannot store the blob %s: %w", desc.Digest, fault.NoSpace(err, s.dir))
-	}
-	if desc.Size > 0 && in.Size() != desc.Size {
-		return davit.Errorf(davit.DigestMismatch, "blob %s: its size is not the announced %d bytes", desc.Digest, desc.Size)
-	}
-	if in.Digest() != desc.Digest {
-		return davit.Errorf(davit.DigestMismatch, "blob %s: what came has the digest %s", desc.Digest, in.Digest())
-	}
-	return in.Commit()
-}
-
-// Open implements [davit.Blobs]. The caller closes what it returns.
+// Open opens a blob, which it does not hold: without an image that refers to it
+// or a holder it may go, and then the error wraps [fs.ErrNotExist]. What is open
+// stays readable. The caller closes it.
 func (s *Store) Open(_ context.Context, dgst digest.Digest) (io.ReadCloser, error) {
 	path, err := s.path(dgst)
 	if err != nil {
@@ -141,20 +95,10 @@ func (s *Store) ReadAll(ctx context.Context, dgst digest.Digest, limit int64) ([
 	return data, nil
 }
 
-// Release ends the protection that Has and Put gave: an image refers to the
-// blobs now, or never will.
-func (s *Store) Release(dgsts ...digest.Digest) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, d := range dgsts {
-		delete(s.held, d)
-	}
-}
-
-// Delete removes those of dgsts that used does not return, except what a pull
-// under way may rely on; that goes with the next [Store.Sweep]. No protection
-// ends between the call of used and the deletion, so that an image which is
-// recorded before it releases its blobs cannot lose them.
+// Delete removes those of dgsts that used does not return. What somebody holds
+// goes with the first Delete after that, whatever it is asked for, or with the
+// next [Store.Sweep]. No hold ends between the call of used and the deletion, so
+// that an image which is recorded before its blobs are released cannot lose them.
 func (s *Store) Delete(dgsts []digest.Digest, used func() (map[digest.Digest]bool, error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,12 +106,20 @@ func (s *Store) Delete(dgsts []digest.Digest, used func() (map[digest.Digest]boo
 	if err != nil {
 		return err
 	}
-	var errs []error
+	s.expire()
 	for _, d := range dgsts {
-		if since, ok := s.held[d]; keep[d] || (ok && time.Since(since) < holdTime) {
+		s.doomed[d] = true
+	}
+	var errs []error
+	for d := range s.doomed {
+		if keep[d] {
+			delete(s.doomed, d) // its image's removal will name it
 			continue
 		}
-		delete(s.held, d)
+		if slices.ContainsFunc(s.holders, func(h *Holder) bool { return h.held[d] }) {
+			continue
+		}
+		delete(s.doomed, d)
 		path, err := s.path(d)
 		if err == nil {
 			err = os.Remove(path)
@@ -196,17 +148,4 @@ func (s *Store) Sweep(keep map[digest.Digest]bool) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// contextReader fails once its context is done.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c *contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-var _ davit.Blobs = (*content.Store)(nil)
+var _ davit.Blobs = (*content.Holder)(nil)
 
 func open(t *testing.T, dir string) *content.Store {
 	t.Helper()
@@ -45,7 +45,7 @@ func files(t *testing.T, dir string) (names []string) {
 
 func TestPut(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := open(t, dir).Hold()
 	good := digest.FromString("hello")
 	bad := []struct {
 		name string
@@ -77,10 +77,11 @@ func TestPut(t *testing.T) {
 	if err := s.Put(t.Context(), davit.Descriptor{Digest: good}, iotest.ErrReader(errors.New("read"))); err != nil {
 		t.Errorf("Put of what is there read it: %v", err)
 	}
-	if data, err := s.ReadAll(t.Context(), good, 5); err != nil || string(data) != "hello" {
+	store := open(t, dir)
+	if data, err := store.ReadAll(t.Context(), good, 5); err != nil || string(data) != "hello" {
 		t.Errorf("ReadAll = %q, %v", data, err)
 	}
-	if _, err := s.ReadAll(t.Context(), good, 4); err == nil {
+	if _, err := store.ReadAll(t.Context(), good, 4); err == nil {
 		t.Error("ReadAll over its limit succeeded")
 	}
 	if _, err := s.Open(t.Context(), digest.FromString("other")); !errors.Is(err, fs.ErrNotExist) {
@@ -88,35 +89,10 @@ func TestPut(t *testing.T) {
 	}
 }
 
-func TestDeleteSparesWhatAPullReliesOn(t *testing.T) {
-	s := open(t, t.TempDir())
-	inUse := false
-	used := func() (map[digest.Digest]bool, error) {
-		return map[digest.Digest]bool{digest.FromString("x"): inUse}, nil
-	}
-	d := davit.Descriptor{Digest: digest.FromString("x")}
-	if err := s.Put(t.Context(), d, strings.NewReader("x")); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Delete([]digest.Digest{d.Digest}, used); err != nil || !s.Has(d.Digest) {
-		t.Errorf("Delete of what was just put: %v, and it is there: %v", err, s.Has(d.Digest))
-	}
-	s.Release(d.Digest)
-	inUse = true
-	if err := s.Delete([]digest.Digest{d.Digest}, used); err != nil || !s.Has(d.Digest) {
-		t.Errorf("Delete of what an image has: %v, and it is there: %v", err, s.Has(d.Digest))
-	}
-	s.Release(d.Digest)
-	inUse = false
-	if err := s.Delete([]digest.Digest{d.Digest, d.Digest}, used); err != nil || s.Has(d.Digest) {
-		t.Errorf("Delete after Release: %v, and it is there: %v", err, s.Has(d.Digest))
-	}
-}
-
 func TestOpenAndSweepCleanUp(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, dir)
-	in, err := s.Ingest()
+	h := open(t, dir).Hold()
+	in, err := h.Ingest()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,11 +101,11 @@ func TestOpenAndSweepCleanUp(t *testing.T) {
 	}
 	keep, drop := digest.FromString("keep"), digest.FromString("drop")
 	for d, body := range map[digest.Digest]string{keep: "keep", drop: "drop"} {
-		if err := s.Put(t.Context(), davit.Descriptor{Digest: d}, strings.NewReader(body)); err != nil {
+		if err := h.Put(t.Context(), davit.Descriptor{Digest: d}, strings.NewReader(body)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s = open(t, dir)
+	s := open(t, dir)
 	if err := s.Sweep(map[digest.Digest]bool{keep: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +117,7 @@ func TestOpenAndSweepCleanUp(t *testing.T) {
 
 func TestIngest(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, dir)
+	s := open(t, dir).Hold()
 	in, err := s.Ingest()
 	if err != nil {
 		t.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"hash"
 	"io"
 	"os"
-	"time"
 
 	"github.com/davit-engine/davit/internal/atomicfile"
 	"github.com/davit-engine/davit/storage/fault"
@@ -19,21 +18,24 @@ import (
 // Ingest is a blob that is being written. It belongs to one goroutine, which
 // ends it with Discard, whether it was committed or not.
 type Ingest struct {
-	store *Store
-	path  string
-	file  *os.File
-	hash  hash.Hash
-	size  int64
-	kept  bool // path is the blob's own
+	holder *Holder
+	store  *Store
+	path   string
+	file   *os.File
+	hash   hash.Hash
+	size   int64
+	kept   bool // path is the blob's own
 }
 
-// Ingest begins a blob whose digest is not known yet.
-func (s *Store) Ingest() (*Ingest, error) {
+// Ingest begins a blob whose digest is not known yet. Once committed, h holds
+// it.
+func (h *Holder) Ingest() (*Ingest, error) {
+	s := h.store
 	f, err := os.CreateTemp(s.ingestDir(), "blob-")
 	if err != nil {
 		return nil, fmt.Errorf("cannot create a blob: %w", fault.NoSpace(err, s.dir))
 	}
-	return &Ingest{store: s, path: f.Name(), file: f, hash: sha256.New()}, nil
+	return &Ingest{holder: h, store: s, path: f.Name(), file: f, hash: sha256.New()}, nil
 }
 
 // Write appends to the blob.
@@ -88,8 +90,8 @@ func (in *Ingest) Commit() error {
 	if err := atomicfile.Rename(in.path, to); err != nil {
 		return fmt.Errorf("cannot store the blob %s: %w", dgst, fault.NoSpace(err, in.store.dir))
 	}
-	in.store.held[dgst] = time.Now()
 	in.path, in.kept = to, true
+	in.holder.hold(dgst)
 	return nil
 }
 

@@ -56,8 +56,9 @@ func Open(db *bolt.DB, blobs *content.Store, layers *overlay.Store) (*Store, err
 	return s, blobs.Sweep(used)
 }
 
-// Blobs returns the content store.
-func (s *Store) Blobs() davit.Blobs { return s.blobs }
+// Blobs returns the content store, for one pull: what this pull finds or puts
+// there stays until Unpack is done with it, or for an hour after its last use.
+func (s *Store) Blobs() davit.Blobs { return s.blobs.Pull() }
 
 // List returns all images, newest first.
 func (s *Store) List() ([]davit.Image, error) {
@@ -216,6 +217,26 @@ type draft struct {
 	names []reference.Named
 }
 
+// arrival is what images on their way into the store hold.
+type arrival struct {
+	layers *overlay.Install
+	blobs  *content.Holder
+}
+
+// finish makes images of drafts, unless err tells that they are not complete,
+// and ends their arrival. When it fails, what only they needed goes.
+func (s *Store) finish(a arrival, drafts []draft, err error) ([]davit.Image, error) {
+	var images []davit.Image
+	if err == nil {
+		images, err = s.commit(a.layers, drafts)
+	}
+	blobs := a.blobs.Release()
+	if err != nil {
+		return nil, errors.Join(err, a.layers.Close(), s.dropBlobs(blobs))
+	}
+	return images, a.layers.Close()
+}
+
 // commit writes images, their names, and the use of their layers in one
 // transaction.
 func (s *Store) commit(in *overlay.Install, drafts []draft) ([]davit.Image, error) {
@@ -241,9 +262,6 @@ func (s *Store) commit(in *overlay.Install, drafts []draft) ([]davit.Image, erro
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot record images: %w", err)
-	}
-	for _, d := range drafts {
-		s.blobs.Release(d.Blobs...)
 	}
 	return images, nil
 }
@@ -288,10 +306,4 @@ func (s *Store) usedBlobs() (map[digest.Digest]bool, error) {
 		})
 	})
 	return used, err
-}
-
-// abandon ends an installation that failed: what it put in place goes.
-func (s *Store) abandon(in *overlay.Install, blobs []digest.Digest) error {
-	s.blobs.Release(blobs...)
-	return errors.Join(in.Close(), s.dropBlobs(blobs))
 }

@@ -35,6 +35,7 @@ type fixture struct {
 	root   string
 	layers *overlay.Store
 	blobs  *content.Store
+	pull   davit.Blobs // what put puts with; nil is a pull of its own
 }
 
 func open(t *testing.T) fixture {
@@ -62,7 +63,7 @@ func open(t *testing.T) fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fixture{s, t, root, layers, blobs}
+	return fixture{s, t, root, layers, blobs, nil}
 }
 
 func unused(digest.Digest) string { return "" }
@@ -357,11 +358,17 @@ func TestTagMovesANameToAnotherImage(t *testing.T) {
 // pulled puts the blobs of an image in the store, as a registry client does.
 func (f fixture) pulled(tars ...[]byte) davit.Pulled {
 	f.t.Helper()
+	return f.pulledAs(tartest.Gzip, tars...)
+}
+
+func (f fixture) pulledAs(compress func(testing.TB, []byte) []byte, tars ...[]byte) davit.Pulled {
+	f.t.Helper()
+	f.pull = f.Blobs()
 	var diffs []digest.Digest
 	var layers []map[string]any
 	for _, data := range tars {
 		diffs = append(diffs, digest.FromBytes(data))
-		blob := tartest.Gzip(f.t, data)
+		blob := compress(f.t, data)
 		layers = append(layers, map[string]any{"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "digest": f.put(blob).Digest, "size": len(blob)})
 	}
 	config := f.put(f.json(map[string]any{
@@ -388,7 +395,11 @@ func (f fixture) json(v any) []byte {
 func (f fixture) put(data []byte) davit.Descriptor {
 	f.t.Helper()
 	d := davit.Descriptor{Digest: digest.FromBytes(data), Size: int64(len(data))}
-	if err := f.blobs.Put(f.t.Context(), d, bytes.NewReader(data)); err != nil {
+	pull := f.pull
+	if pull == nil {
+		pull = f.Blobs()
+	}
+	if err := pull.Put(f.t.Context(), d, bytes.NewReader(data)); err != nil {
 		f.t.Fatal(err)
 	}
 	return d

@@ -16,6 +16,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/internal/tarfs"
+	"github.com/davit-engine/davit/storage/content"
 	"github.com/davit-engine/davit/storage/fault"
 	"github.com/davit-engine/davit/storage/overlay"
 	"github.com/distribution/reference"
@@ -40,20 +41,17 @@ func (s *Store) Import(ctx context.Context, req davit.Import) (davit.Image, erro
 	if err := applyChanges(&config, req.Changes); err != nil {
 		return davit.Image{}, err
 	}
-	in := s.layers.Begin()
-	err := s.importImage(ctx, in, req, config, &d)
-	var images []davit.Image
-	if err == nil {
-		images, err = s.commit(in, []draft{d})
+	a := arrival{s.layers.Begin(), s.blobs.Hold()}
+	err := s.importImage(ctx, a, req, config, &d)
+	images, err := s.finish(a, []draft{d}, err)
+	if images == nil {
+		return davit.Image{}, err
 	}
-	if err != nil {
-		return davit.Image{}, errors.Join(err, s.abandon(in, d.Blobs))
-	}
-	return images[0], in.Close()
+	return images[0], err
 }
 
-func (s *Store) importImage(ctx context.Context, in *overlay.Install, req davit.Import, config davit.ContainerConfig, d *draft) error {
-	layer, blob, err := s.importLayer(ctx, in, req)
+func (s *Store) importImage(ctx context.Context, a arrival, req davit.Import, config davit.ContainerConfig, d *draft) error {
+	layer, blob, err := s.importLayer(ctx, a, req)
 	if err != nil {
 		return err
 	}
@@ -74,14 +72,20 @@ func (s *Store) importImage(ctx context.Context, in *overlay.Install, req davit.
 		return err
 	}
 	setSizes(&d.Image, []int64{layer.Size})
-	return s.putManifest(ctx, d, data, []ocispec.Descriptor{blob})
+	return putManifest(ctx, a.blobs, d, manifestParts{data, []ocispec.Descriptor{blob}})
+}
+
+// manifestParts is what a manifest is made of.
+type manifestParts struct {
+	config []byte
+	layers []ocispec.Descriptor
 }
 
 // putManifest stores a config, and a manifest of it and the layers.
-func (s *Store) putManifest(ctx context.Context, d *draft, config []byte, layers []ocispec.Descriptor) error {
+func putManifest(ctx context.Context, blobs *content.Holder, d *draft, p manifestParts) error {
 	m := ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
-		Config: descriptor(ocispec.MediaTypeImageConfig, config), Layers: layers,
+		Config: descriptor(ocispec.MediaTypeImageConfig, p.config), Layers: p.layers,
 	}
 	data, err := json.Marshal(m)
 	if err != nil {
@@ -90,16 +94,16 @@ func (s *Store) putManifest(ctx context.Context, d *draft, config []byte, layers
 	desc := descriptor(m.MediaType, data)
 	d.Manifest, d.MediaType = desc.Digest, desc.MediaType
 	d.Blobs = append(d.Blobs, m.Config.Digest, desc.Digest)
-	if err := s.blobs.Put(ctx, blobOf(m.Config), bytes.NewReader(config)); err != nil {
+	if err := blobs.Put(ctx, blobOf(m.Config), bytes.NewReader(p.config)); err != nil {
 		return err
 	}
-	return s.blobs.Put(ctx, blobOf(desc), bytes.NewReader(data))
+	return blobs.Put(ctx, blobOf(desc), bytes.NewReader(data))
 }
 
 // importLayer unpacks the source and, at the same time, stores it as a blob.
-func (s *Store) importLayer(ctx context.Context, in *overlay.Install, req davit.Import) (overlay.Layer, ocispec.Descriptor, error) {
+func (s *Store) importLayer(ctx context.Context, a arrival, req davit.Import) (overlay.Layer, ocispec.Descriptor, error) {
 	var none ocispec.Descriptor
-	blob, err := s.blobs.Ingest()
+	blob, err := a.blobs.Ingest()
 	if err != nil {
 		return overlay.Layer{}, none, err
 	}
@@ -110,7 +114,7 @@ func (s *Store) importLayer(ctx context.Context, in *overlay.Install, req davit.
 		return overlay.Layer{}, none, fault.Damaged(ctx, "the archive", s.blobs.Dir(), err)
 	}
 	defer func() { _ = plain.Close() }() // frees a decoder
-	layer, err := in.Unpack(ctx, nil, "", plain)
+	layer, err := a.layers.Unpack(ctx, nil, "", plain)
 	if err != nil {
 		return overlay.Layer{}, none, err
 	}

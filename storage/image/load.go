@@ -4,13 +4,10 @@ package image
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/davit-engine/davit"
-	"github.com/davit-engine/davit/storage/overlay"
 	"github.com/distribution/reference"
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -20,29 +17,22 @@ import (
 // archive is spooled to disk first, as neither form says in which order its
 // files come. Either all its images are installed or none.
 func (s *Store) Load(ctx context.Context, req davit.Load) ([]davit.Image, error) {
-	files, err := s.spool(ctx, req.Source)
+	a := arrival{s.layers.Begin(), s.blobs.Hold()}
+	files, err := s.spool(ctx, a.blobs, req.Source)
 	if err != nil {
-		return nil, err
+		return s.finish(a, nil, err)
 	}
 	defer files.discard()
-	l := loader{store: s, files: files, in: s.layers.Begin()}
+	l := loader{arrival: a, store: s, files: files}
 	drafts, err := l.load(ctx)
-	var images []davit.Image
-	if err == nil {
-		images, err = s.commit(l.in, drafts)
-	}
-	if err != nil {
-		return nil, errors.Join(err, s.abandon(l.in, l.blobs))
-	}
-	return images, l.in.Close()
+	return s.finish(a, drafts, err)
 }
 
 // loader is one Load.
 type loader struct {
+	arrival
 	store *Store
 	files *spooled
-	in    *overlay.Install
-	blobs []digest.Digest // put in the content store by this load
 }
 
 func (l *loader) load(ctx context.Context) ([]draft, error) {
@@ -76,12 +66,11 @@ func (l *loader) load(ctx context.Context) ([]draft, error) {
 
 // keep moves a spooled file to the content store.
 func (l *loader) keep(f *spooledFile) error {
-	l.blobs = append(l.blobs, f.digest)
 	if f.committed {
 		return nil
 	}
 	f.committed = true
-	if l.store.blobs.Has(f.digest) {
+	if l.blobs.Has(f.digest) {
 		return nil // protected from removal by Has
 	}
 	return f.blob.Commit()
@@ -151,13 +140,11 @@ func (l *loader) loadDockerImage(ctx context.Context, im dockerImage) (draft, er
 		layers = append(layers, desc)
 		d.Blobs = append(d.Blobs, desc.Digest)
 	}
-	if err := l.store.unpackLayers(ctx, l.in, &d.Image, layerSources{layers, "Loading layer"}); err != nil {
+	if err := l.store.unpackLayers(ctx, l.layers, &d.Image, layerSources{layers, "Loading layer"}); err != nil {
 		return d, err
 	}
 	d.names = names
-	err = l.store.putManifest(ctx, &d, config, layers)
-	l.blobs = append(l.blobs, d.Blobs...)
-	return d, err
+	return d, putManifest(ctx, l.blobs, &d, manifestParts{config, layers})
 }
 
 // loadedNames parses what an archive calls an image.
@@ -250,7 +237,7 @@ func (l *loader) loadManifest(ctx context.Context, desc ocispec.Descriptor) (dra
 			return draft{}, err
 		}
 	}
-	return l.store.unpack(ctx, l.in, blobOf(desc), "Loading layer")
+	return l.store.unpack(ctx, l.arrival, blobOf(desc), "Loading layer")
 }
 
 // layoutManifest reads a manifest of the archive to learn which blobs it needs.

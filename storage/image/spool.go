@@ -45,7 +45,7 @@ type spooledFile struct {
 }
 
 // spool reads an archive to its end. The caller discards the result.
-func (s *Store) spool(ctx context.Context, r io.Reader) (_ *spooled, err error) {
+func (s *Store) spool(ctx context.Context, blobs *content.Holder, r io.Reader) (_ *spooled, err error) {
 	sp := &spooled{files: map[string]*spooledFile{}, links: map[string]string{}, blobs: map[digest.Digest]*spooledFile{}}
 	defer func() {
 		if err != nil {
@@ -71,7 +71,7 @@ func (s *Store) spool(ctx context.Context, r io.Reader) (_ *spooled, err error) 
 		if err != nil {
 			return nil, err
 		}
-		if err := s.spoolEntry(sp, hdr, tr); err != nil {
+		if err := spoolEntry(blobs, sp, hdr, tr); err != nil {
 			return nil, err
 		}
 	}
@@ -79,7 +79,7 @@ func (s *Store) spool(ctx context.Context, r io.Reader) (_ *spooled, err error) 
 	return sp, err
 }
 
-func (s *Store) spoolEntry(sp *spooled, hdr *tar.Header, r io.Reader) error {
+func spoolEntry(blobs *content.Holder, sp *spooled, hdr *tar.Header, r io.Reader) error {
 	if len(sp.files)+len(sp.links) >= maxFiles || len(hdr.Name) > maxName || len(hdr.Linkname) > maxName {
 		return davit.Errorf(davit.InvalidArchive, "the archive has more than %d files, or a name longer than %d bytes: it is no archive of images", maxFiles, maxName)
 	}
@@ -95,7 +95,7 @@ func (s *Store) spoolEntry(sp *spooled, hdr *tar.Header, r io.Reader) error {
 	default:
 		return nil
 	}
-	blob, err := s.blobs.Ingest()
+	blob, err := blobs.Ingest()
 	if err != nil {
 		return err
 	}

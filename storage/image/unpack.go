@@ -35,22 +35,27 @@ type manifest struct {
 // Unpack implements the service's ImageStore. When it fails, the blobs that
 // only this image needed are deleted.
 func (s *Store) Unpack(ctx context.Context, p davit.Pulled) (davit.Image, error) {
-	names, err := pulledNames(p)
-	if err != nil {
+	a := arrival{s.layers.Begin(), s.blobs.Adopt(p.Target.Digest, p.Manifest.Digest)}
+	d, err := s.unpackPulled(ctx, a, p)
+	images, err := s.finish(a, []draft{d}, err)
+	if images == nil {
 		return davit.Image{}, err
 	}
-	in := s.layers.Begin()
-	d, err := s.unpack(ctx, in, p.Manifest, "Pull complete")
+	return images[0], err
+}
+
+func (s *Store) unpackPulled(ctx context.Context, a arrival, p davit.Pulled) (draft, error) {
+	names, err := pulledNames(p)
+	if err != nil {
+		return draft{}, err
+	}
+	if err := a.blobs.Need(p.Target.Digest); err != nil {
+		return draft{}, err
+	}
+	d, err := s.unpack(ctx, a, p.Manifest, "Pull complete")
 	d.Blobs = append(d.Blobs, p.Target.Digest)
 	d.names = names
-	var images []davit.Image
-	if err == nil {
-		images, err = s.commit(in, []draft{d})
-	}
-	if err != nil {
-		return davit.Image{}, errors.Join(err, s.abandon(in, d.Blobs))
-	}
-	return images[0], in.Close()
+	return d, err
 }
 
 // pulledNames returns what an image that was pulled is called: its tag, unless
@@ -70,19 +75,24 @@ func pulledNames(p davit.Pulled) ([]reference.Named, error) {
 	return []reference.Named{reference.TagNameOnly(ref), canonical}, nil
 }
 
-// unpack makes a draft of a manifest whose blobs are in the content store. Its
-// Blobs are valid even when it fails. done is the phase that is reported of a
-// layer that is ready.
-func (s *Store) unpack(ctx context.Context, in *overlay.Install, desc davit.Descriptor, done string) (draft, error) {
+// unpack makes a draft of a manifest whose blobs are in the content store. done
+// is the phase that is reported of a layer that is ready.
+func (s *Store) unpack(ctx context.Context, a arrival, desc davit.Descriptor, done string) (draft, error) {
 	var d draft
-	d.Blobs = []digest.Digest{desc.Digest}
+	if err := a.blobs.Need(desc.Digest); err != nil {
+		return d, err
+	}
 	m, err := s.readManifest(ctx, desc)
 	if err != nil {
 		return d, err
 	}
-	d.Blobs = append(d.Blobs, m.Config.Digest)
+	d.Blobs = []digest.Digest{desc.Digest, m.Config.Digest}
 	for _, l := range m.Layers {
 		d.Blobs = append(d.Blobs, l.Digest)
+	}
+	// Also of layers that are unpacked already: a push needs their blobs.
+	if err := a.blobs.Need(d.Blobs...); err != nil {
+		return d, err
 	}
 	config, err := s.blobs.ReadAll(ctx, m.Config.Digest, maxConfig)
 	if err != nil {
@@ -95,7 +105,7 @@ func (s *Store) unpack(ctx context.Context, in *overlay.Install, desc davit.Desc
 	if len(m.Layers) != len(d.Layers) {
 		return d, davit.Errorf(davit.InvalidArchive, "the image's manifest has %d layers, but its config %d", len(m.Layers), len(d.Layers))
 	}
-	return d, s.unpackLayers(ctx, in, &d.Image, layerSources{m.Layers, done})
+	return d, s.unpackLayers(ctx, a.layers, &d.Image, layerSources{m.Layers, done})
 }
 
 func (s *Store) readManifest(ctx context.Context, desc davit.Descriptor) (manifest, error) {
