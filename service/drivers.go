@@ -104,6 +104,8 @@ type ImageStore interface {
 	// Remove drops the name, or with force every name, and the image with the
 	// last of them. inUse tells of an image that a container was made from.
 	Remove(ref string, force bool, inUse func(digest.Digest) string) ([]davit.ImageDeletion, error)
+	// Blobs is the content store for one pull: what it put or found there is
+	// kept until Unpack took it over, or for an hour.
 	Blobs() davit.Blobs
 }
 
