@@ -281,17 +281,19 @@ func (h *holder) signal(number int, stop bool) *protocol.Error {
 	if stop {
 		r = h.requestStop()
 	}
-	if r == nil {
-		if stop && status == protocol.Restarting {
-			return nil
-		}
-		return notRunning()
+	err := os.ErrProcessDone
+	if r != nil {
+		err = r.signal(syscall.Signal(number))
 	}
-	err := r.signal(syscall.Signal(number))
-	if errors.Is(err, os.ErrProcessDone) {
-		return notRunning()
+	if !errors.Is(err, os.ErrProcessDone) {
+		return wireError(err)
 	}
-	return wireError(err)
+	// One that has ended and is not told of yet is between two runs, too.
+	again := status == protocol.Restarting || status == protocol.Running && h.spec.Restart != "" && h.spec.Restart != "no"
+	if stop && again {
+		return nil
+	}
+	return notRunning()
 }
 
 func (h *holder) resize(rows, cols uint16) *protocol.Error {
