@@ -99,16 +99,41 @@ func (s *Service) adoptLater(c *container) {
 		proc, err := s.Runtime.Adopt(s.base, &rec)
 		switch {
 		case err == nil:
-			c.mu.Lock()
-			c.proc = proc
-			c.mu.Unlock()
-			s.follow(c, proc)
+			s.takeOver(c, proc)
 			return
 		case errors.Is(err, os.ErrNotExist):
 			s.apply(c, davit.Update{Status: davit.StatusDead, Exit: davit.Exit{Code: lostExit, At: time.Now().UTC()}})
 			return
 		}
 	}
+}
+
+// takeOver follows a monitor that was reached late.
+func (s *Service) takeOver(c *container, proc davit.Process) {
+	slow := time.NewTimer(adoptPatience)
+	defer slow.Stop()
+	select {
+	case u, ok := <-proc.Updates():
+		if !ok || u.Status == davit.StatusCreated { // never started: see adoptProcess
+			ctx, cancel := context.WithTimeout(s.base, killTimeout)
+			defer cancel()
+			err := s.abandon(ctx, c.id, proc)
+			s.log.Warn("ended a container that its daemon did not come to start", "container", c.name(), "error", err)
+			s.apply(c, davit.Update{Status: davit.StatusDead, Exit: davit.Exit{Code: lostExit, At: time.Now().UTC()}})
+			return
+		}
+		c.mu.Lock()
+		c.proc = proc
+		c.mu.Unlock()
+		s.apply(c, u)
+	case <-slow.C:
+		c.mu.Lock()
+		c.proc = proc
+		c.mu.Unlock()
+	case <-s.done:
+		return
+	}
+	s.follow(c, proc)
 }
 
 func (s *Service) adoptProcess(ctx context.Context, c *container, proc davit.Process) error {

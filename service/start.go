@@ -217,7 +217,7 @@ func (s *Service) setOff(ctx context.Context, c *container, proc davit.Process) 
 	c.mu.Lock()
 	c.proc = proc
 	c.identify(proc.Pid())
-	c.rec.State = davit.State{Status: davit.StatusRunning, Pid: proc.Pid(), StartedAt: time.Now().UTC(), Unit: c.rec.State.Unit}
+	c.rec.State = davit.State{Status: davit.StatusRunning, Pid: proc.Pid(), StartedAt: time.Now().UTC(), Unit: s.unitOf(&c.rec)} // known for certain since Create
 	c.wakeLocked()
 	c.mu.Unlock()
 	c.servePending(proc) // who came while it started: not waited for
