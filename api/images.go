@@ -284,6 +284,7 @@ func importImage(c *call, p davit.Platform) error {
 		Source: body, Reference: joinReference(c.form.Get("repo"), c.form.Get("tag")), Message: c.form.Get("message"),
 		Platform: p, Changes: c.form["changes"],
 	}, begunAlready)
+	m.finish()
 	if err != nil {
 		return m.fail(err)
 	}
@@ -302,6 +303,7 @@ func loadImages(c *call) error {
 		return err
 	}
 	images, err := watched(m, davit.Load{Source: body, Quiet: c.flag("quiet")}, begunAlready)
+	m.finish()
 	if err != nil {
 		return m.fail(err)
 	}

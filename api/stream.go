@@ -4,6 +4,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -156,4 +157,24 @@ func watched[Q engine.Typed[R], R any](m *messages, q Q, begin func() error) (R,
 func (m *messages) source() (io.Reader, error) {
 	m.held = true
 	return m.call.r.Body, m.rc.EnableFullDuplex()
+}
+
+// Bounds on the rest of a body that a job did not want.
+const (
+	maxRest     = 16 << 20
+	restTimeout = 2 * time.Second
+)
+
+// finish reads what a job left of the body, within bounds, and else has the
+// connection closed: net/http, told not to read a body itself, would take up
+// reading it while it looks for the next request ("invalid concurrent
+// Body.Read call").
+func (m *messages) finish() {
+	if err := m.rc.SetReadDeadline(time.Now().Add(restTimeout)); err != nil {
+		return // the connection is gone
+	}
+	if _, err := io.CopyN(io.Discard, m.call.r.Body, maxRest); !errors.Is(err, io.EOF) {
+		m.call.w.Header().Set("Connection", "close")
+	}
+	_ = m.rc.SetReadDeadline(time.Time{}) // of a connection that may be gone
 }

@@ -131,7 +131,7 @@ func (s *Service) guard(j *engine.Job) {
 	case <-s.done:
 		return
 	}
-	if _, err := j.Wait(s.base); err != nil {
+	if _, err := j.Wait(s.base); unlessSkipped(err) != nil {
 		select {
 		case s.failed <- fmt.Errorf("%s: %w", j.Type(), err):
 		default:

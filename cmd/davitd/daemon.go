@@ -178,7 +178,7 @@ func (d *daemon) openDoors(drivers *service.Drivers) {
 		shown = append(shown, [2]string{s.Name, s.Listener.Addr().Network() + ":" + s.Listener.Addr().String()})
 	}
 	d.api = api.New(d.eng, api.Options{Log: d.log, Sockets: sockets})
-	d.bus = &busDoor{log: d.log, server: dbus.New(d.eng, dbus.Options{Log: d.log, Properties: dbus.Properties{
+	d.bus = &busDoor{log: d.log, supervised: d.systemd.Supervised(), server: dbus.New(d.eng, dbus.Options{Log: d.log, Properties: dbus.Properties{
 		DataRoot: d.config.DataRoot, ExecRoot: d.config.ExecRoot, StorageDriver: "overlay", Sockets: shown,
 	}})}
 	drivers.REST, drivers.Gate, drivers.Bus = d.api, d.api, d.bus

@@ -70,7 +70,10 @@ func mutualTLS(c *davit.Config) (*tls.Config, error) {
 type busDoor struct {
 	log    *slog.Logger
 	server *dbus.Server
-	up     atomic.Bool
+	// supervised says that systemd starts the daemon anew when it fails, which
+	// is how it gets a lost bus back.
+	supervised bool
+	up         atomic.Bool
 }
 
 // Serve serves the bus; without one it fails with AlreadySo, "skipped".
@@ -86,6 +89,12 @@ func (b *busDoor) Serve(ctx context.Context, ready func()) error {
 	if errors.Is(err, dbus.ErrNameTaken) {
 		b.log.Warn("another engine has the name on the bus: this one is served on its sockets only", "name", davit.BusName)
 		return davit.Errorf(davit.AlreadySo, "another engine is on the bus")
+	}
+	if err != nil && b.up.Load() && !b.supervised {
+		// Nobody would start the daemon again: the sockets matter more.
+		b.up.Store(false)
+		b.log.Error("the bus was lost: the engine is served on its sockets only until it is started again", "error", err)
+		return davit.Errorf(davit.AlreadySo, "the bus was lost")
 	}
 	return err
 }

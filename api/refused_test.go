@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package api
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
+)
+
+// TestRefusedArchive sends bodies that the job does not read: the client gets
+// its error, and the connection is not left with two readers.
+func TestRefusedArchive(t *testing.T) {
+	d := openDoor(t)
+	handle(d, engine.Change, func(context.Context, *engine.Job, davit.Load) ([]davit.Image, error) {
+		return nil, davit.Errorf(davit.InvalidArchive, "no archive")
+	})
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", d.path)
+	}}}
+	defer client.CloseIdleConnections()
+	for _, size := range []int{0, 3000, 300 << 10, maxRest + 1<<20} {
+		for range 20 {
+			resp, err := client.Post("http://d/images/load", "application/x-tar", bytes.NewReader(make([]byte, size)))
+			if err != nil {
+				t.Fatalf("%d bytes: %v", size, err)
+			}
+			text, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err != nil || resp.StatusCode != http.StatusBadRequest || !strings.Contains(string(text), "no archive") {
+				t.Fatalf("%d bytes: %d %q %v", size, resp.StatusCode, text, err)
+			}
+		}
+	}
+	if log := d.log.String(); strings.Contains(log, "panic") {
+		t.Error("net/http panicked")
+	}
+}
