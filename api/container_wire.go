@@ -85,9 +85,13 @@ func statusText(s davit.State, now time.Time) string {
 	return fmt.Sprintf("Exited (%d) %s ago", s.ExitCode, units.HumanDuration(now.Sub(s.FinishedAt)))
 }
 
-// portSummaries lists the published ports, and those that are only exposed.
+// portSummaries lists the published ports, and those that are only exposed, of
+// a container that runs.
 func portSummaries(c *davit.ContainerInfo) []container.PortSummary {
 	out := []container.PortSummary{}
+	if !c.State.Running() {
+		return out
+	}
 	published := map[string]bool{}
 	for _, ep := range c.Endpoints {
 		for _, p := range ep.Ports {

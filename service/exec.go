@@ -44,9 +44,6 @@ func (s *Service) execCreate(_ context.Context, _ *engine.Job, q davit.ExecCreat
 	case rec.State.Status != davit.StatusRunning:
 		return "", davit.Errorf(davit.ContainerNotRunning, "container %s is not running", rec.ID)
 	}
-	if dir := q.Exec.WorkingDir; dir != "" && !strings.HasPrefix(dir, "/") {
-		return "", invalid("the working directory '%s' is invalid, it needs to be an absolute path", dir)
-	}
 	if err := checkTexts(&davit.ContainerConfig{Cmd: q.Exec.Cmd, Env: q.Exec.Env, User: q.Exec.User, WorkingDir: q.Exec.WorkingDir}); err != nil {
 		return "", err
 	}
