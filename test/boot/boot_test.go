@@ -158,6 +158,7 @@ func scenario(t *testing.T, g *guest) {
 	step(t, "a reload reads the configuration again", on(reloads))
 	step(t, "an image is imported and a container serves", on(serves))
 	step(t, "the container is a unit", on(isUnit))
+	step(t, "a renamed container keeps its unit and frees its name", on(renamed))
 	step(t, "its jobs are on the bus", on(func(t *testing.T, g *guest) {
 		jobs := g.must("busctl call " + manager + " ListJobs")
 		for _, job := range []string{`"import"`, `"create"`, `"start"`} {
@@ -262,6 +263,21 @@ func isUnit(t *testing.T, g *guest) {
 	// It has to work after what every `apt upgrade` does, too.
 	g.must("systemctl daemon-reload")
 	want(t, g.property("davit-web.service", "ActiveState"), "active")
+}
+
+func renamed(t *testing.T, g *guest) {
+	holder := g.property("davit-web.service", "MainPID")
+	g.must("docker rename web old && docker run -d --name web web sleep 1000")
+	want(t, g.property("davit-web.service", "MainPID"), holder)
+	want(t, g.must("docker ps --format '{{.Names}} {{.State}}'"), "web running\nold running")
+	units := g.must("busctl call org.davit.Engine1 /org/davit/Engine1 org.davit.Engine1.Manager ListContainers 'a{sv}t' 0 0")
+	for _, unit := range []string{`"davit-web.service"`, `"davit-web-`} {
+		if !strings.Contains(units, unit) {
+			t.Errorf("no container has a unit %s: %s", unit, units)
+		}
+	}
+	g.must("docker rm -f web && docker rename old web")
+	want(t, g.must("systemctl list-units --no-legend --plain --state=active 'davit-web*' | wc -l"), "1")
 }
 
 func survives(t *testing.T, g *guest) {
