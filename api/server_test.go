@@ -294,7 +294,8 @@ func TestReadOnlySocket(t *testing.T) {
 		{"POST", "/containers/create", 403},
 		{"POST", "/containers/x/wait", 403},
 		{"DELETE", "/containers/x", 403},
-		{"PUT", "/containers/x/archive", 403}, {"GET", "/containers/x/archive?path=/etc/shadow", 403},
+		{"PUT", "/containers/x/archive", 403},
+		{"GET", "/containers/x/archive?path=/etc/shadow", 403},
 		{"GET", "/containers/x/attach/ws", 403},
 		{"GET", "/nosuch", 404},
 	} {

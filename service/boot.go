@@ -54,7 +54,7 @@ func (s *Service) Boot(base context.Context, stop <-chan struct{}, status func(s
 		case <-ctx.Done():
 		}
 	}()
-	s.api, s.bus = newDoor(s.base), newDoor(s.base)
+	s.api, s.bus = newDoor(base), newDoor(base)
 	var err error
 	if s.engineID, err = s.State.EngineID(); err != nil {
 		return err

@@ -81,7 +81,7 @@ func (s *Service) adopt(ctx context.Context, c *container) {
 		return
 	}
 	s.log.Error("cannot adopt container yet", "container", rec.Name, "error", err)
-	s.watching.Go(func() { s.adoptLater(c) })
+	s.watching.Go(func() { s.adoptLater(c) }) //nolint:contextcheck // goes on after the restore, under the context of the boot
 }
 
 // adoptLater goes on trying to reach a monitor that is there and does not
