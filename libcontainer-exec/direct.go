@@ -19,6 +19,9 @@ import (
 // directCgroup holds the containers' cgroups when there is no systemd.
 const directCgroup = "/davit"
 
+// holdersName is the cgroup of the holders in it, on cgroup v2.
+const holdersName = "monitors"
+
 // directLauncher starts holders as children, each in a session and a mount
 // namespace of its own. They outlive the daemon.
 type directLauncher struct {
@@ -93,7 +96,7 @@ func holdersCgroup() (*os.File, error) {
 	if !cgroup.Unified() {
 		return nil, nil
 	}
-	dir := filepath.Join(cgroup.Root, directCgroup, "monitors")
+	dir := filepath.Join(cgroup.Root, directCgroup, holdersName)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("cannot make the monitors' cgroup: %w", err)
 	}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/libcontainer-exec/cgroup"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
 )
 
@@ -154,6 +155,9 @@ func (r *Runtime) Close() error {
 		p.release()
 	}
 	r.launcher.close()
+	if r.launcher.name() == LauncherDirect {
+		cgroup.RemoveEmpty(directCgroup, holdersName)
+	}
 	if err := r.lock.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		return fmt.Errorf("cannot give back the exec root: %w", err)
 	}

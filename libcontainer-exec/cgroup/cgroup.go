@@ -86,6 +86,15 @@ func Remove(dir string) error {
 	}
 }
 
+// RemoveEmpty removes a cgroup, and one in it, from the hierarchies in which
+// nothing is in them: parents that several engines may share.
+func RemoveEmpty(path, child string) {
+	for _, dir := range Dirs(path) {
+		_ = unix.Rmdir(filepath.Join(dir, child)) // busy, or not there
+		_ = unix.Rmdir(dir)
+	}
+}
+
 func removeTree(dir string) error {
 	if err := unix.Rmdir(dir); err == nil {
 		return nil
