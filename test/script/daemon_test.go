@@ -314,3 +314,74 @@ func TestSocketOfALiveDaemon(t *testing.T) {
 	}
 	c.Close()
 }
+
+// slowStop has a stop wait for a minute, and returns once it does.
+func (h *host) slowStop(t *testing.T) {
+	t.Helper()
+	h.mustDocker(t, "run", "-d", "--name", "stubborn", "busybox", "sh", "-c", `trap "" TERM; while :; do sleep 1; done`)
+	stop := exec.Command("docker", "stop", "-t", "60", "stubborn")
+	stop.Env = h.env()
+	if err := stop.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = stop.Wait() // it fails with the daemon
+	}()
+	t.Cleanup(func() { <-ended })
+	h.await(t, "the stop to run", func() bool {
+		out, err := exec.Command("curl", "-s", "--unix-socket", h.socket(), "http://d/davit/jobs").Output()
+		return err == nil && strings.Contains(string(out), `"Type":"stop"`)
+	})
+}
+
+// TestShutdownWithARunningJob refuses new jobs at once, answers why, and ends
+// in time.
+func TestShutdownWithARunningJob(t *testing.T) {
+	h := newHost(t)
+	h.slowStop(t)
+	start := time.Now()
+	if err := h.daemon.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	h.await(t, "a new job to be refused", func() bool {
+		out, err := h.docker("create", "busybox")
+		return err != nil && strings.Contains(out, "shutting down")
+	})
+	if refused := time.Since(start); refused > 2*time.Second {
+		t.Errorf("a new job was refused after %v", refused)
+	}
+	if err := <-h.exited; err != nil {
+		t.Errorf("the daemon ended with %v", err)
+	}
+	if took := time.Since(start); took > 15*time.Second {
+		t.Errorf("the shutdown took %v", took)
+	}
+	h.start(t)
+	if got := h.mustDocker(t, "inspect", "--format", "{{.State.Status}}", "stubborn"); got != "running" {
+		t.Errorf("the container is %s", got)
+	}
+}
+
+// TestThirdSignal ends a daemon that waits, at once.
+func TestThirdSignal(t *testing.T) {
+	h := newHost(t)
+	h.slowStop(t)
+	start := time.Now()
+	for n := range 3 {
+		if err := h.daemon.Process.Signal(syscall.SIGINT); err != nil {
+			t.Fatal(err)
+		}
+		h.await(t, "the signal to be seen", func() bool {
+			return n == 2 || strings.Contains(h.tail(), "count="+strconv.Itoa(n+1))
+		})
+	}
+	if code := exitCode(<-h.exited); code != 130 {
+		t.Errorf("exit status %d, want 130", code)
+	}
+	if took := time.Since(start); took > 3*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	h.start(t)
+}
