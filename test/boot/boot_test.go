@@ -168,6 +168,7 @@ func scenario(t *testing.T, g *guest) {
 		}
 	}))
 	step(t, "container and connection survive the daemon", on(survives))
+	step(t, "the watchdog is fed", on(feedsWatchdog))
 	step(t, "stopping the unit stops the container", on(stopsByUnit))
 	step(t, "poweroff with a running container is clean", on(powersOff))
 }
@@ -313,6 +314,22 @@ func survives(t *testing.T, g *guest) {
 		t.Errorf("the connection did not survive a restart of the daemon: %v", err)
 	}
 	want(t, g.must("curl --silent --max-time 10 http://127.0.0.1:8080/"), "served by Davit")
+}
+
+// feedsWatchdog has systemd wait for six seconds between two self-checks.
+func feedsWatchdog(t *testing.T, g *guest) {
+	const dir = "/run/systemd/system/davit.service.d"
+	g.must("mkdir -p " + dir + " && printf '[Service]\\nWatchdogSec=6s\\n' >" + dir + "/watchdog.conf && systemctl daemon-reload && systemctl restart davit.service")
+	pid := g.property("davit.service", "MainPID")
+	for range 3 {
+		last := g.property("davit.service", "WatchdogTimestampMonotonic")
+		g.eventually(6*time.Second, "the daemon tells systemd that it is well", func() bool {
+			return g.property("davit.service", "WatchdogTimestampMonotonic") != last
+		})
+	}
+	want(t, g.property("davit.service", "MainPID"), pid)
+	g.must("rm -r " + dir + " && systemctl daemon-reload && systemctl restart davit.service")
+	want(t, g.must("docker ps --format '{{.Names}} {{.State}}'"), "web running")
 }
 
 func stopsByUnit(t *testing.T, g *guest) {
