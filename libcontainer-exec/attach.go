@@ -13,7 +13,6 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
-	"golang.org/x/sys/unix"
 )
 
 // copyBuffer is how much is copied at once, in bytes.
@@ -24,24 +23,6 @@ func newID() string {
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // cannot fail (crypto/rand)
 	return hex.EncodeToString(b[:])
-}
-
-// pipe returns a pipe: theirs, which blocks as programs expect, and ours, which
-// can be closed while it waits. write says that ours is the writing end.
-func pipe(write bool) (theirs int, ours *os.File, err error) {
-	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
-		return -1, nil, os.NewSyscallError("pipe2", err)
-	}
-	mine := 0
-	if write {
-		mine = 1
-	}
-	if err := unix.SetNonblock(fds[mine], true); err != nil {
-		protocol.CloseFDs(fds[:])
-		return -1, nil, os.NewSyscallError("fcntl", err)
-	}
-	return fds[1-mine], os.NewFile(uintptr(fds[mine]), "pipe"), nil
 }
 
 // ends are the daemon's ends of a process's stdio; nil where not attached.
@@ -70,7 +51,7 @@ func (p *Process) Attach(ctx context.Context, s davit.Streams, detach []byte) er
 		if !wanted {
 			return nil
 		}
-		fd, f, err := pipe(write)
+		fd, f, err := protocol.Pipe(write)
 		if err != nil {
 			return err
 		}

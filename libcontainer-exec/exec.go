@@ -99,7 +99,7 @@ func (e *ExecProcess) openStdio(x *davit.Exec) (theirs []int, console int, err e
 	}{{x.AttachStdin, true, &e.ends.in}, {x.AttachStdout, false, &e.ends.out}, {x.AttachStderr, false, &e.ends.err}} {
 		var fd int
 		if end.wanted {
-			fd, *end.ours, err = pipe(end.write)
+			fd, *end.ours, err = protocol.Pipe(end.write)
 		} else {
 			fd, err = unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
 		}

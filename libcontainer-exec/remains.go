@@ -7,10 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/linux"
 	"github.com/davit-engine/davit/libcontainer-exec/cgroup"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
 	"golang.org/x/sys/unix"
@@ -57,7 +56,7 @@ func (r *Runtime) killRemains(id string) error {
 	if err := protocol.ReadFile(filepath.Join(dir, protocol.SpecFile), &spec); err != nil && !errors.Is(err, os.ErrNotExist) {
 		r.log.Warn("cannot read a dead monitor's spec", "id", id, "error", err)
 	}
-	if state.Pid > 0 && state.PidStart != 0 && startTime(state.Pid) == state.PidStart {
+	if state.Pid > 0 && state.PidStart != 0 && lives(state.Pid, state.PidStart) {
 		_ = unix.Kill(state.Pid, unix.SIGKILL) // the first process takes its pid namespace along
 	}
 	dirs := make(map[string]bool)
@@ -78,18 +77,8 @@ func (r *Runtime) killRemains(id string) error {
 	return errs
 }
 
-// startTime returns when the process was started, in clock ticks since boot
-// (field 22 of proc_pid_stat(5)); 0 when there is none.
-func startTime(pid int) uint64 {
-	p, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return 0
-	}
-	stat := string(p)
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 20 {
-		return 0
-	}
-	n, _ := strconv.ParseUint(fields[19], 10, 64)
-	return n
+// lives tells whether the pid is still the process that started then.
+func lives(pid int, start uint64) bool {
+	now, err := linux.ProcessStart(pid)
+	return err == nil && now == start
 }

@@ -200,7 +200,7 @@ func TestHolderKilled(t *testing.T) {
 			if last := r.updates[len(r.updates)-1]; last.Status != davit.StatusDead || last.Exit.Code != lostCode {
 				t.Errorf("last update: %+v", last)
 			}
-			h.until("the container's process is gone", func() bool { return startTime(u.Pid) != state.PidStart })
+			h.until("the container's process is gone", func() bool { return !lives(u.Pid, state.PidStart) })
 		})
 	}
 }

@@ -7,13 +7,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/davit-engine/davit/internal/containerlog"
+	"github.com/davit-engine/davit/internal/linux"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
 	"golang.org/x/sys/unix"
 )
@@ -66,7 +65,7 @@ func (h *holder) newRun() (*run, error) {
 	r.pid, r.cgroups = report.Pid, report.Cgroups
 	exited := h.reaper.watch(r.pid)
 	h.reaper.end()
-	r.pidStart = startTime(r.pid)
+	r.pidStart, _ = linux.ProcessStart(r.pid) // 0 if it has ended already
 	h.background.Go(func() { r.await(exited) })
 	if err := r.adopt(console); err != nil {
 		_ = r.signal(unix.SIGKILL)
@@ -140,7 +139,7 @@ func (r *run) makeStdio() (console int, theirs []int, err error) {
 	}
 	var in int
 	if r.h.spec.OpenStdin {
-		in, r.stdin, err = pipe(true)
+		in, r.stdin, err = protocol.Pipe(true)
 	} else {
 		in, err = unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	}
@@ -149,7 +148,7 @@ func (r *run) makeStdio() (console int, theirs []int, err error) {
 	}
 	theirs = append(theirs, in)
 	for _, stream := range []containerlog.Stream{containerlog.Stdout, containerlog.Stderr} {
-		out, f, err := pipe(false)
+		out, f, err := protocol.Pipe(false)
 		if err != nil {
 			return fail(err)
 		}
@@ -157,24 +156,6 @@ func (r *run) makeStdio() (console int, theirs []int, err error) {
 		r.outputs[stream] = f
 	}
 	return -1, theirs, nil
-}
-
-// pipe returns a pipe: theirs, which blocks as programs expect, and ours, which
-// does not. write says that ours is the writing end.
-func pipe(write bool) (theirs int, ours *os.File, err error) {
-	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
-		return -1, nil, os.NewSyscallError("pipe2", err)
-	}
-	mine := 0
-	if write {
-		mine = 1
-	}
-	if err := unix.SetNonblock(fds[mine], true); err != nil {
-		protocol.CloseFDs(fds[:])
-		return -1, nil, os.NewSyscallError("fcntl", err)
-	}
-	return fds[1-mine], os.NewFile(uintptr(fds[mine]), "stdio"), nil
 }
 
 func closeFD(fd int) {
@@ -400,20 +381,4 @@ func (h *holder) runMonitor(args []string, stdio []int) (*protocol.Report, error
 		return nil, report.Error
 	}
 	return &report, nil
-}
-
-// startTime returns when the process was started, in clock ticks since boot;
-// with its pid it is its identity (field 22 of proc_pid_stat(5)).
-func startTime(pid int) uint64 {
-	p, err := os.ReadFile("/proc/" + itoa(pid) + "/stat")
-	if err != nil {
-		return 0
-	}
-	stat := string(p)
-	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 20 {
-		return 0
-	}
-	n, _ := strconv.ParseUint(fields[19], 10, 64)
-	return n
 }
