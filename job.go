@@ -5,6 +5,7 @@ package davit
 import (
 	"context"
 	"io"
+	"os"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -33,6 +34,20 @@ type (
 	Commands struct{ Returns[[]string] }
 	// Noop does nothing; the watchdog's self-check sends it through the queue.
 	Noop struct{ Returns[Nothing] }
+
+	// DiskUsage says what is on the disk, and how much of it could be removed.
+	DiskUsage struct{ Returns[DiskUsageInfo] }
+	// Prune removes what nothing uses.
+	Prune struct {
+		Returns[Pruned]
+		Class   string // container, image, network, volume
+		Filters map[string][]string
+	}
+	// JobCancel cancels a job.
+	JobCancel struct {
+		Returns[Nothing]
+		ID uint32
+	}
 
 	// Events follows events until ctx ends, Until has passed, or Emit fails.
 	Events struct {
@@ -180,6 +195,60 @@ type (
 		Source               io.Reader `json:"-"`
 	}
 
+	// ContainerChanges lists what a container changed in its image's files.
+	ContainerChanges struct {
+		Returns[[]FileChange]
+		Container string
+	}
+	// Export writes a container's files, without its mounts, as a tar to the
+	// writer that Open gives.
+	Export struct {
+		Returns[Nothing]
+		Container string
+		Open      func() (io.Writer, error) `json:"-"`
+	}
+	// Pause freezes all processes of a container.
+	Pause struct {
+		Returns[Nothing]
+		Container string
+	}
+	// Unpause thaws them.
+	Unpause struct {
+		Returns[Nothing]
+		Container string
+	}
+	// Stats follows what a container uses: Emit gets one record now and, unless
+	// Once, one every Interval until the container ends or Emit fails.
+	Stats struct {
+		Returns[Nothing]
+		Container string
+		Interval  time.Duration // 0 is one second
+		Once      bool
+		Emit      func(ContainerStats) error `json:"-"`
+	}
+	// ContainerByPID finds the container that a process of the host is in.
+	ContainerByPID struct {
+		Returns[ContainerInfo]
+		PID int
+	}
+	// OSRelease reads os-release(5) of a container, or of an image.
+	OSRelease struct {
+		Returns[map[string]string]
+		Container, Image string // one of the two
+	}
+	// RootDirectory opens the root directory of a running container; the
+	// caller closes the descriptor.
+	RootDirectory struct {
+		Returns[*os.File]
+		Container string
+	}
+
+	// ExecKill sends a signal to the process of an exec session.
+	ExecKill struct {
+		Returns[Nothing]
+		ID     string
+		Signal string // as of [Kill]
+	}
 	// ExecCreate makes an exec session; its result is the session's id.
 	ExecCreate struct {
 		Returns[string]
@@ -258,6 +327,48 @@ type (
 		NoPrune bool
 	}
 
+	// Save writes images to the writer that Open gives, once they are known to
+	// exist, as an archive that [Load] reads.
+	Save struct {
+		Returns[Nothing]
+		Images   []string
+		Format   string // "" is docker, "oci"
+		Platform Platform
+		Open     func() (io.Writer, error) `json:"-"`
+	}
+	// Push uploads an image to its registry.
+	Push struct {
+		Returns[Descriptor] // of what the name means there now
+		Reference           string
+		Platform            Platform      // zero: all of the image that is here
+		Auth                *RegistryAuth `json:"-"`
+	}
+	// Search asks a registry for images whose name or description has Term.
+	Search struct {
+		Returns[[]SearchResult]
+		Term    string
+		Limit   int // 0 is 25
+		Filters map[string][]string
+		Auth    *RegistryAuth `json:"-"`
+	}
+	// Auth checks credentials with a registry; its result is what the registry
+	// says of it, and a token to use in the password's place if it gave one.
+	Auth struct {
+		Returns[AuthResult]
+		Auth RegistryAuth `json:"-"`
+	}
+	// ContainerCommit makes an image of a container.
+	ContainerCommit struct {
+		Returns[Image]
+		Container string
+		Reference string // "" names nothing
+		Author    string
+		Message   string
+		Pause     bool // while its files are read
+		Changes   []string
+		Config    *ContainerConfig // merged into the container's; nil: as it is
+	}
+
 	// Networks lists networks.
 	Networks struct {
 		Returns[[]NetworkInfo]
@@ -285,6 +396,12 @@ type (
 	// VolumeInspect gives a volume.
 	VolumeInspect struct {
 		Returns[Volume]
+		Volume string
+	}
+	// VolumeDirectory opens a volume's directory; the caller closes the
+	// descriptor.
+	VolumeDirectory struct {
+		Returns[*os.File]
 		Volume string
 	}
 	// VolumeDelete removes a volume that no container uses.
@@ -374,6 +491,24 @@ func (VolumeCreate) JobType() string      { return "volume_create" }
 func (Volumes) JobType() string           { return "volumes" }
 func (VolumeInspect) JobType() string     { return "volume_inspect" }
 func (VolumeDelete) JobType() string      { return "volume_delete" }
+func (DiskUsage) JobType() string         { return "system_df" }
+func (Prune) JobType() string             { return "prune" }
+func (JobCancel) JobType() string         { return "job_cancel" }
+func (ContainerChanges) JobType() string  { return "container_changes" }
+func (Export) JobType() string            { return "export" }
+func (Pause) JobType() string             { return "pause" }
+func (Unpause) JobType() string           { return "unpause" }
+func (Stats) JobType() string             { return "stats" }
+func (ContainerByPID) JobType() string    { return "container_by_pid" }
+func (OSRelease) JobType() string         { return "os_release" }
+func (RootDirectory) JobType() string     { return "root_directory" }
+func (ExecKill) JobType() string          { return "exec_kill" }
+func (Save) JobType() string              { return "image_export" }
+func (Push) JobType() string              { return "push" }
+func (Search) JobType() string            { return "search" }
+func (Auth) JobType() string              { return "auth" }
+func (ContainerCommit) JobType() string   { return "commit" }
+func (VolumeDirectory) JobType() string   { return "volume_directory" }
 func (InitNetworkDriver) JobType() string { return "init_networkdriver" }
 func (ServeAPI) JobType() string          { return "serveapi" }
 func (ServeBus) JobType() string          { return "servebus" }
@@ -436,6 +571,43 @@ type ImageSummary struct {
 	Size       int64
 	Labels     map[string]string
 	Containers int
+}
+
+// DiskUsageInfo is the result of [DiskUsage].
+type DiskUsageInfo struct {
+	LayersSize int64 // bytes of all image layers, each counted once
+	Images     []ImageSummary
+	Containers []ContainerInfo // with SizeRw and SizeRootFs
+	Volumes    []VolumeUsage
+}
+
+// VolumeUsage is a volume with what it uses.
+type VolumeUsage struct {
+	Volume
+	Size     int64 // bytes; -1 when it cannot be told
+	RefCount int   // containers that mount it
+}
+
+// Pruned is the result of [Prune].
+type Pruned struct {
+	Containers []string // ids
+	Images     []ImageDeletion
+	Volumes    []string
+	Networks   []string
+	Reclaimed  int64 // bytes
+}
+
+// SearchResult is one line of [Search].
+type SearchResult struct {
+	Name, Description   string
+	Stars               int
+	Official, Automated bool
+}
+
+// AuthResult is the result of [Auth].
+type AuthResult struct {
+	Status        string // "Login Succeeded"
+	IdentityToken string // "" when the registry gave none
 }
 
 // NetworkInfo is a network with its endpoints.

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
 	"github.com/moby/moby/client"
 	"go.uber.org/goleak"
@@ -65,7 +66,7 @@ func newDoor(t *testing.T) *door {
 	log := slog.New(slog.NewTextHandler(d.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	d.eng = engine.New(slog.New(slog.DiscardHandler))
 	var socks []Socket
-	for name, path := range map[string]string{Full: d.path, ReadOnly: d.roPath} {
+	for name, path := range map[string]string{davit.DoorAPI: d.path, davit.DoorReadOnly: d.roPath} {
 		l, err := net.Listen("unix", path)
 		if err != nil {
 			t.Fatal(err)

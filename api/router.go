@@ -164,7 +164,7 @@ func (s *Server) dispatch(class string, c *call) error {
 	}
 	c.name, c.route = name, row
 	reads := c.r.Method == http.MethodGet || c.r.Method == http.MethodHead
-	if class == ReadOnly && (!reads || row.changes) {
+	if class == davit.DoorReadOnly && (!reads || row.changes) {
 		return davit.Errorf(davit.AccessDenied, "this socket is read-only: %s %s is refused on it", row.method, row.pattern)
 	}
 	select {

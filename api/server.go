@@ -15,28 +15,13 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
 )
 
-// Classes of sockets. The class of the socket that a request came through
-// decides what it may ask for.
-const (
-	// Full sockets serve everything.
-	Full = "api"
-	// ReadOnly sockets serve only requests that change nothing.
-	ReadOnly = "api-ro"
-	// TLS sockets serve everything to clients that the listener has
-	// authenticated by certificate.
-	TLS = "api-tls"
-)
-
-// noUID is the caller's uid when the transport does not tell: (uid_t)-1,
-// which is never a user's (chown(2)).
-const noUID = ^uint32(0)
-
 // Socket is a listening socket and its class.
 type Socket struct {
-	Name     string // Full, ReadOnly or TLS
+	Name     string // davit.DoorAPI, DoorReadOnly or DoorTLS
 	Listener net.Listener
 }
 
@@ -99,9 +84,9 @@ func (s *Server) Open() { s.once.Do(func() { close(s.open) }) }
 func (s *Server) Serve(ctx context.Context, ready func()) error {
 	servers := make([]*http.Server, len(s.opts.Sockets))
 	for i, sock := range s.opts.Sockets {
-		if !slices.Contains([]string{Full, ReadOnly, TLS}, sock.Name) {
+		if !slices.Contains([]string{davit.DoorAPI, davit.DoorReadOnly, davit.DoorTLS}, sock.Name) {
 			s.closeSockets()
-			return fmt.Errorf("cannot serve socket %s: %q is none of the classes %s, %s, %s", sock.Listener.Addr(), sock.Name, Full, ReadOnly, TLS)
+			return fmt.Errorf("cannot serve socket %s: %q is none of the classes %s, %s, %s", sock.Listener.Addr(), sock.Name, davit.DoorAPI, davit.DoorReadOnly, davit.DoorTLS)
 		}
 		servers[i] = s.httpServer(sock)
 	}
@@ -141,7 +126,7 @@ func (s *Server) httpServer(sock Socket) *http.Server {
 		ReadHeaderTimeout: s.opts.RequestTimeout,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-			return engine.WithCaller(ctx, engine.Caller{Transport: engine.REST, UID: s.peer(conn)})
+			return engine.WithCaller(ctx, engine.Caller{Transport: engine.REST, UID: s.peer(conn), Door: sock.Name})
 		},
 	}
 }
@@ -168,11 +153,11 @@ func (s *Server) stop(ctx context.Context, servers []*http.Server) {
 func (s *Server) peer(conn net.Conn) uint32 {
 	unix, ok := conn.(*net.UnixConn)
 	if !ok {
-		return noUID
+		return engine.NoUID
 	}
 	raw, err := unix.SyscallConn()
 	if err != nil {
-		return noUID
+		return engine.NoUID
 	}
 	var cred *syscall.Ucred
 	cerr := raw.Control(func(fd uintptr) {
@@ -180,7 +165,7 @@ func (s *Server) peer(conn net.Conn) uint32 {
 	})
 	if err = errors.Join(cerr, err); err != nil {
 		s.log.Warn("cannot read the credentials of a client", slog.Any("error", err))
-		return noUID
+		return engine.NoUID
 	}
 	return cred.Uid
 }
@@ -216,7 +201,7 @@ func (s *Server) Probe(ctx context.Context) error {
 }
 
 func (s *Server) probed() net.Listener {
-	for _, class := range []string{Full, ReadOnly} {
+	for _, class := range []string{davit.DoorAPI, davit.DoorReadOnly} {
 		for _, sock := range s.opts.Sockets {
 			if sock.Name == class {
 				return sock.Listener

@@ -317,7 +317,7 @@ func TestCaller(t *testing.T) {
 		return davit.Nothing{}, nil
 	})
 	d.do("POST", "/containers/x/kill", "")
-	want := engine.Caller{Transport: engine.REST, UID: uint32(os.Getuid())}
+	want := engine.Caller{Transport: engine.REST, UID: uint32(os.Getuid()), Door: davit.DoorAPI}
 	if diff := cmp.Diff(want, within(t, "the job", callers)); diff != "" {
 		t.Error(diff)
 	}
@@ -416,7 +416,7 @@ func TestListenerFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New(engine.New(nil), Options{Sockets: []Socket{{Full, brokenListener{l}}}})
+	s := New(engine.New(nil), Options{Sockets: []Socket{{davit.DoorAPI, brokenListener{l}}}})
 	if err := s.Serve(t.Context(), nil); !errors.Is(err, errBoom) {
 		t.Errorf("Serve: %v, want the listener's error", err)
 	}

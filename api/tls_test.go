@@ -31,6 +31,7 @@ func TestTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := &door{t: t, eng: engine.New(slog.New(slog.DiscardHandler)), served: make(chan error, 1), log: &logBuffer{}}
+	d.eng.SetAuthorizer(certified{})
 	callers := make(chan engine.Caller, 1)
 	handle(d, engine.Follow, func(_ context.Context, j *engine.Job, q davit.Attach) (davit.Nothing, error) {
 		callers <- j.Caller()
@@ -41,7 +42,7 @@ func TestTLS(t *testing.T) {
 		_, err = io.Copy(s.Stdout, s.Stdin)
 		return davit.Nothing{}, err
 	})
-	d.Server = New(d.eng, Options{Sockets: []Socket{{TLS, tls.NewListener(l, config)}}})
+	d.Server = New(d.eng, Options{Sockets: []Socket{{davit.DoorTLS, tls.NewListener(l, config)}}})
 	d.Open()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -70,7 +71,7 @@ func TestTLS(t *testing.T) {
 	if b, err := io.ReadAll(r); err != nil || string(b) != "echo" {
 		t.Errorf("got %q, %v", b, err)
 	}
-	if c := within(t, "the job", callers); c.UID != noUID {
+	if c := within(t, "the job", callers); c.UID != engine.NoUID {
 		t.Errorf("caller %+v: a TLS client has no uid here", c)
 	}
 	if err := d.Probe(t.Context()); err == nil {
@@ -100,4 +101,14 @@ func TestStopCuts(t *testing.T) {
 		t.Error(err)
 	}
 	d.served <- nil
+}
+
+// certified allows who came with a certificate.
+type certified struct{}
+
+func (certified) Authorize(_ context.Context, c engine.Caller, _ engine.Access) error {
+	if c.Door != davit.DoorTLS {
+		return engine.ErrDenied
+	}
+	return nil
 }

@@ -52,6 +52,12 @@ type Type[Q Request] struct {
 	Join func(Q) string
 	// Internal types cannot be submitted by a front door.
 	Internal bool
+	// Access says what a caller from outside needs for a request; nil asks for
+	// root. It may be called more than once for a job, and with no lock held.
+	Access func(context.Context, Q) Access
+	// Action is the permission that a request of this type needs at least, for
+	// the table that users see; what counts is Access.
+	Action string
 	// Fixed jobs cannot be cancelled.
 	Fixed bool
 }
@@ -61,6 +67,8 @@ type TypeInfo struct {
 	Name     string
 	Class    Class
 	Internal bool
+	// Action is the permission that a request needs at least; "" is root's.
+	Action string
 	// Parameters are the request's fields: name -> Go type, for people.
 	Parameters map[string]string
 }
@@ -71,14 +79,6 @@ const (
 	REST     = "rest"
 	Bus      = "dbus"
 )
-
-// Caller is who asked for a job.
-type Caller struct {
-	Transport string
-	UID       uint32
-}
-
-func (c Caller) inside() bool { return c.Transport == "" || c.Transport == Internal }
 
 type (
 	callerKey struct{}
@@ -100,6 +100,7 @@ func Detached(ctx context.Context) context.Context {
 type entry struct {
 	TypeInfo
 	fixed   bool
+	access  func(context.Context, Request) Access
 	subject func(Request) (key, label string)
 	join    func(Request) string
 	decode  func(func(any) error) (Request, error)
@@ -115,7 +116,8 @@ const (
 // Engine is a table of handlers and the jobs that run, wait or have lately
 // finished. Its methods may be called from any goroutine.
 type Engine struct {
-	log *slog.Logger
+	log        *slog.Logger
+	authorizer Authorizer // nil: only root may
 
 	mu       sync.Mutex
 	types    map[string]*entry
@@ -150,7 +152,7 @@ func New(log *slog.Logger) *Engine {
 func Register[Q Typed[R], R any](e *Engine, t Type[Q], handler func(context.Context, *Job, Q) (R, error)) error {
 	var zero Q
 	en := &entry{
-		TypeInfo: TypeInfo{Name: zero.JobType(), Class: t.Class, Internal: t.Internal, Parameters: parametersOf(zero)},
+		TypeInfo: TypeInfo{Name: zero.JobType(), Class: t.Class, Internal: t.Internal, Action: t.Action, Parameters: parametersOf(zero)},
 		fixed:    t.Fixed,
 		run: func(ctx context.Context, j *Job, q Request) (any, error) {
 			r, err := handler(ctx, j, q.(Q))
@@ -161,6 +163,9 @@ func Register[Q Typed[R], R any](e *Engine, t Type[Q], handler func(context.Cont
 			err := fill(&q)
 			return q, err
 		},
+	}
+	if t.Access != nil {
+		en.access = func(ctx context.Context, q Request) Access { return t.Access(ctx, q.(Q)) }
 	}
 	if t.Subject != nil {
 		en.subject = func(q Request) (string, string) { return t.Subject(q.(Q)) }
@@ -217,11 +222,18 @@ func (e *Engine) Submit(ctx context.Context, q Request) (*Job, error) {
 		e.mu.Unlock()
 		return nil, &UnknownTypeError{name}
 	}
-	if e.shutdown.begun && ((parent == nil && !caller.inside()) || e.shutdown.drained) {
-		e.mu.Unlock()
+	e.mu.Unlock()
+	if parent == nil && !caller.inside() { // it may take as long as a user needs to type a password
+		if err := e.Authorize(ctx, en.accessOf(ctx, q)); err != nil {
+			return nil, err
+		}
+	}
+	e.mu.Lock()
+	refused := e.shutdown.begun && ((parent == nil && !caller.inside()) || e.shutdown.drained)
+	e.mu.Unlock()
+	if refused {
 		return nil, ErrShuttingDown
 	}
-	e.mu.Unlock()
 	if en.Class == Query {
 		return e.runQuery(ctx, en, q, caller), nil
 	}
@@ -231,6 +243,14 @@ func (e *Engine) Submit(ctx context.Context, q Request) (*Job, error) {
 		j.caller = parent.caller
 	}
 	return e.enqueue(j, en, q), nil //nolint:contextcheck // newJob made the job's context of ctx
+}
+
+// accessOf says what a caller from outside needs for q.
+func (en *entry) accessOf(ctx context.Context, q Request) Access {
+	if en.access == nil {
+		return Access{Action: en.Action}
+	}
+	return en.access(ctx, q)
 }
 
 // runQuery runs a query in the caller's goroutine.

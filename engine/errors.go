@@ -14,6 +14,8 @@ func (e *codedError) ErrorCode() string { return e.code }
 var (
 	// ErrShuttingDown refuses jobs from outside once the shutdown has begun.
 	ErrShuttingDown error = &codedError{"ShuttingDown", "the engine is shutting down"}
+	// ErrDenied refuses a caller when nobody was set to decide.
+	ErrDenied error = &codedError{"AccessDenied", "permission denied: this needs root"}
 	// ErrNotCancellable refuses to cancel a job that is past its point of no
 	// return, or of a type that cannot be cancelled.
 	ErrNotCancellable error = &codedError{"JobNotCancellable", "the job can no longer be cancelled"}

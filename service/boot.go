@@ -23,7 +23,7 @@ func (s *Service) registerBoot() error {
 		engine.Register(e, engine.Type[davit.ServeBus]{Class: engine.Follow, Internal: true, Fixed: true}, s.serveBus),
 		engine.Register(e, engine.Type[davit.Restore]{Internal: true}, s.restore),
 		engine.Register(e, engine.Type[davit.InitNetworkDriver]{Internal: true}, s.initNetworkDriver),
-		engine.Register(e, engine.Type[davit.ReapplyNetworks]{}, s.reapplyNetworks),
+		engine.Register(e, engine.Type[davit.ReapplyNetworks]{Action: davit.ActionManageNetworks}, s.reapplyNetworks),
 		engine.Register(e, engine.Type[davit.AcceptConnections]{Internal: true}, s.acceptConnections),
 		engine.Register(e, engine.Type[davit.Reload]{}, s.reload),
 	)

@@ -136,7 +136,7 @@ func (d *daemon) kill() {
 
 // outside is the context of a caller of the REST socket.
 func outside(t *testing.T) context.Context {
-	return engine.WithCaller(t.Context(), engine.Caller{Transport: engine.REST, UID: 1000})
+	return engine.WithCaller(t.Context(), engine.Caller{Transport: engine.REST})
 }
 
 // try runs a job for a caller from outside.

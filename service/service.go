@@ -96,21 +96,21 @@ func (s *Service) register() error {
 func (s *Service) registerContainers() error {
 	e := s.eng
 	return errors.Join(
-		engine.Register(e, labelled(func(q davit.Create) string { return cmp.Or(q.Name, q.Config.Image) }), s.create),
-		engine.Register(e, labelled(func(q davit.Run) string { return cmp.Or(q.Create.Name, q.Create.Config.Image) }), s.run),
-		engine.Register(e, onContainer(s, func(q davit.Start) string { return q.Container }), s.start),
-		engine.Register(e, onContainer(s, func(q davit.Stop) string { return q.Container }), s.stop),
-		engine.Register(e, onContainer(s, func(q davit.Restart) string { return q.Container }), s.restart),
+		engine.Register(e, labelled(davit.ActionManageContainers, func(q davit.Create) string { return cmp.Or(q.Name, q.Config.Image) }), s.create),
+		engine.Register(e, labelled(davit.ActionManageContainers, func(q davit.Run) string { return cmp.Or(q.Create.Name, q.Create.Config.Image) }), s.run),
+		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.Start) string { return q.Container }), s.start),
+		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.Stop) string { return q.Container }), s.stop),
+		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.Restart) string { return q.Container }), s.restart),
 		// kill and resize do not queue: they must reach a container that a stop waits for.
-		engine.Register(e, labelled(func(q davit.Kill) string { return q.Container }), s.kill),
-		engine.Register(e, engine.Type[davit.Resize]{Class: engine.Query}, s.resize),
+		engine.Register(e, labelled(davit.ActionManageContainers, func(q davit.Kill) string { return q.Container }), s.kill),
+		engine.Register(e, engine.Type[davit.Resize]{Action: davit.ActionManageContainers, Class: engine.Query}, s.resize),
 		// delete does not queue either: forced, it ends what a stop still waits for.
-		engine.Register(e, labelled(func(q davit.Delete) string { return q.Container }), s.remove),
-		engine.Register(e, internal(onContainer(s, func(q davit.Destroy) string { return q.Container })), s.destroy),
-		engine.Register(e, onContainer(s, func(q davit.Rename) string { return q.Container }), s.rename),
-		engine.Register(e, engine.Type[davit.Containers]{Class: engine.Query}, s.list),
-		engine.Register(e, engine.Type[davit.ContainerInspect]{Class: engine.Query}, s.inspect),
-		engine.Register(e, engine.Type[davit.Top]{Class: engine.Query}, s.top),
+		engine.Register(e, labelled(davit.ActionManageContainers, func(q davit.Delete) string { return q.Container }), s.remove),
+		engine.Register(e, internal(onContainer(s, "", func(q davit.Destroy) string { return q.Container })), s.destroy),
+		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.Rename) string { return q.Container }), s.rename),
+		engine.Register(e, engine.Type[davit.Containers]{Action: davit.ActionInspect, Class: engine.Query}, s.list),
+		engine.Register(e, engine.Type[davit.ContainerInspect]{Action: davit.ActionInspect, Class: engine.Query}, s.inspect),
+		engine.Register(e, engine.Type[davit.Top]{Action: davit.ActionInspect, Class: engine.Query}, s.top),
 		engine.Register(e, engine.Type[davit.AllocateInterface]{Internal: true}, s.allocateInterface),
 		engine.Register(e, engine.Type[davit.ReleaseInterface]{Internal: true}, s.releaseInterface),
 		engine.Register(e, engine.Type[davit.Exited]{Internal: true, Fixed: true}, s.exited),
@@ -120,57 +120,58 @@ func (s *Service) registerContainers() error {
 func (s *Service) registerStreams() error {
 	e := s.eng
 	return errors.Join(
-		engine.Register(e, engine.Type[davit.Attach]{Class: engine.Follow}, s.attach),
-		engine.Register(e, engine.Type[davit.Logs]{Class: engine.Follow}, s.logs),
-		engine.Register(e, engine.Type[davit.Wait]{Class: engine.Follow}, s.wait),
-		engine.Register(e, engine.Type[davit.Events]{Class: engine.Follow}, s.followEvents),
-		engine.Register(e, engine.Type[davit.ExecCreate]{}, s.execCreate),
-		engine.Register(e, engine.Type[davit.ExecStart]{Class: engine.Follow}, s.execStart),
-		engine.Register(e, engine.Type[davit.ExecResize]{Class: engine.Query}, s.execResize),
-		engine.Register(e, engine.Type[davit.ExecInspect]{Class: engine.Query}, s.execInspect),
-		engine.Register(e, engine.Type[davit.ContainerStatPath]{Class: engine.Query}, s.statPath),
-		engine.Register(e, engine.Type[davit.ContainerCopy]{}, s.copyOut),
-		engine.Register(e, engine.Type[davit.ContainerExtract]{}, s.copyIn),
+		engine.Register(e, engine.Type[davit.Attach]{Action: davit.ActionShell, Class: engine.Follow}, s.attach),
+		engine.Register(e, engine.Type[davit.Logs]{Action: davit.ActionReadLogs, Class: engine.Follow}, s.logs),
+		engine.Register(e, engine.Type[davit.Wait]{Action: davit.ActionInspect, Class: engine.Follow}, s.wait),
+		engine.Register(e, engine.Type[davit.Events]{Action: davit.ActionInspect, Class: engine.Follow}, s.followEvents),
+		engine.Register(e, engine.Type[davit.ExecCreate]{Action: davit.ActionExec}, s.execCreate),
+		engine.Register(e, engine.Type[davit.ExecStart]{Action: davit.ActionExec, Class: engine.Follow}, s.execStart),
+		engine.Register(e, engine.Type[davit.ExecResize]{Action: davit.ActionExec, Class: engine.Query}, s.execResize),
+		engine.Register(e, engine.Type[davit.ExecInspect]{Action: davit.ActionInspect, Class: engine.Query}, s.execInspect),
+		engine.Register(e, engine.Type[davit.ContainerStatPath]{Action: davit.ActionTransferFiles, Class: engine.Query}, s.statPath),
+		engine.Register(e, engine.Type[davit.ContainerCopy]{Action: davit.ActionTransferFiles}, s.copyOut),
+		engine.Register(e, engine.Type[davit.ContainerExtract]{Action: davit.ActionTransferFiles}, s.copyIn),
 	)
 }
 
 func (s *Service) registerImages() error {
 	e := s.eng
 	return errors.Join(
-		engine.Register(e, engine.Type[davit.Images]{Class: engine.Query}, s.listImages),
-		engine.Register(e, engine.Type[davit.ImageInspect]{Class: engine.Query}, s.inspectImage),
-		engine.Register(e, engine.Type[davit.History]{Class: engine.Query}, s.history),
+		engine.Register(e, engine.Type[davit.Images]{Action: davit.ActionInspect, Class: engine.Query}, s.listImages),
+		engine.Register(e, engine.Type[davit.ImageInspect]{Action: davit.ActionInspect, Class: engine.Query}, s.inspectImage),
+		engine.Register(e, engine.Type[davit.History]{Action: davit.ActionInspect, Class: engine.Query}, s.history),
 		engine.Register(e, engine.Type[davit.Pull]{
+			Action:  davit.ActionManageImages,
 			Subject: func(q davit.Pull) (string, string) { return "pull:" + q.Reference, q.Reference },
 			Join:    func(q davit.Pull) string { return pullKey(q) },
 		}, s.pull),
-		engine.Register(e, labelled(func(q davit.Import) string { return q.Reference }), s.importImage),
-		engine.Register(e, engine.Type[davit.Load]{}, s.load),
-		engine.Register(e, labelled(func(q davit.Tag) string { return q.Image }), s.tag),
-		engine.Register(e, labelled(func(q davit.ImageDelete) string { return q.Image }), s.removeImage),
+		engine.Register(e, labelled(davit.ActionManageImages, func(q davit.Import) string { return q.Reference }), s.importImage),
+		engine.Register(e, engine.Type[davit.Load]{Action: davit.ActionManageImages}, s.load),
+		engine.Register(e, labelled(davit.ActionManageImages, func(q davit.Tag) string { return q.Image }), s.tag),
+		engine.Register(e, labelled(davit.ActionManageImages, func(q davit.ImageDelete) string { return q.Image }), s.removeImage),
 	)
 }
 
 func (s *Service) registerRest() error {
 	e := s.eng
 	return errors.Join(
-		engine.Register(e, engine.Type[davit.Version]{Class: engine.Query}, s.version),
-		engine.Register(e, engine.Type[davit.Info]{Class: engine.Query}, s.info),
-		engine.Register(e, engine.Type[davit.Commands]{Class: engine.Query}, s.commands),
+		engine.Register(e, engine.Type[davit.Version]{Action: davit.ActionInspect, Class: engine.Query}, s.version),
+		engine.Register(e, engine.Type[davit.Info]{Action: davit.ActionInspect, Class: engine.Query}, s.info),
+		engine.Register(e, engine.Type[davit.Commands]{Action: davit.ActionInspect, Class: engine.Query}, s.commands),
 		engine.Register(e, engine.Type[davit.Noop]{}, s.noop),
-		engine.Register(e, engine.Type[davit.Networks]{Class: engine.Query}, s.listNetworks),
-		engine.Register(e, engine.Type[davit.NetworkInspect]{Class: engine.Query}, s.inspectNetwork),
-		engine.Register(e, engine.Type[davit.VolumeCreate]{}, s.createVolume),
-		engine.Register(e, engine.Type[davit.Volumes]{Class: engine.Query}, s.listVolumes),
-		engine.Register(e, engine.Type[davit.VolumeInspect]{Class: engine.Query}, s.inspectVolume),
-		engine.Register(e, engine.Type[davit.VolumeDelete]{}, s.removeVolume),
+		engine.Register(e, engine.Type[davit.Networks]{Action: davit.ActionInspect, Class: engine.Query}, s.listNetworks),
+		engine.Register(e, engine.Type[davit.NetworkInspect]{Action: davit.ActionInspect, Class: engine.Query}, s.inspectNetwork),
+		engine.Register(e, engine.Type[davit.VolumeCreate]{Action: davit.ActionManageVolumes}, s.createVolume),
+		engine.Register(e, engine.Type[davit.Volumes]{Action: davit.ActionInspect, Class: engine.Query}, s.listVolumes),
+		engine.Register(e, engine.Type[davit.VolumeInspect]{Action: davit.ActionInspect, Class: engine.Query}, s.inspectVolume),
+		engine.Register(e, engine.Type[davit.VolumeDelete]{Action: davit.ActionManageVolumes}, s.removeVolume),
 	)
 }
 
 // onContainer makes the jobs of a type wait for one another when they are
 // about the same container, by whatever name they call it.
-func onContainer[Q engine.Request](s *Service, name func(Q) string) engine.Type[Q] {
-	return engine.Type[Q]{Subject: func(q Q) (string, string) {
+func onContainer[Q engine.Request](s *Service, action string, name func(Q) string) engine.Type[Q] {
+	return engine.Type[Q]{Action: action, Subject: func(q Q) (string, string) {
 		c, err := s.find(name(q))
 		if err != nil {
 			return "", name(q)
@@ -187,8 +188,8 @@ func internal[Q engine.Request](t engine.Type[Q]) engine.Type[Q] {
 
 // labelled says what the jobs of a type are about without making them wait
 // for one another.
-func labelled[Q engine.Request](label func(Q) string) engine.Type[Q] {
-	return engine.Type[Q]{Subject: func(q Q) (string, string) { return "", label(q) }}
+func labelled[Q engine.Request](action string, label func(Q) string) engine.Type[Q] {
+	return engine.Type[Q]{Action: action, Subject: func(q Q) (string, string) { return "", label(q) }}
 }
 
 // find looks a container up by id, name or unambiguous prefix of the id.
