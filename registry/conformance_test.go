@@ -6,13 +6,13 @@ import (
 	"testing"
 
 	"github.com/davit-engine/davit/registry"
-	"github.com/davit-engine/davit/service"
 	"github.com/davit-engine/davit/service/drivertest"
 	"github.com/davit-engine/davit/service/drivertest/fake"
+	"github.com/davit-engine/davit/service/images"
 )
 
 func TestRegistryConforms(t *testing.T) {
-	drivertest.TestRegistry(t, func(t *testing.T, hub *fake.Hub) (service.Registry, string) {
+	drivertest.TestRegistry(t, func(t *testing.T, hub *fake.Hub) (images.Registry, string) {
 		return registry.New(registry.Options{UserAgent: "davit/test"}), hub.Serve(t) + "/"
 	})
 }

@@ -18,11 +18,11 @@ import (
 	"testing"
 
 	"github.com/davit-engine/davit"
-	"github.com/davit-engine/davit/service"
+	"github.com/davit-engine/davit/service/images"
 	"github.com/opencontainers/go-digest"
 )
 
-var _ service.Registry = (*Client)(nil)
+var _ images.Registry = (*Client)(nil)
 
 // blobStore is a davit.Blobs in memory.
 type blobStore struct {

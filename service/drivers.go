@@ -11,7 +11,6 @@ import (
 	"os"
 
 	"github.com/davit-engine/davit"
-	"github.com/opencontainers/go-digest"
 )
 
 // Runtime runs processes in containers. Each container has a monitor, a
@@ -89,26 +88,6 @@ type State interface {
 	Close() error
 }
 
-// ImageStore keeps images: names, configs and unpacked layers, over a content
-// store.
-type ImageStore interface {
-	// Get finds an image by id, unambiguous prefix of the id, tag or digest.
-	Get(ref string) (davit.Image, error)
-	List() ([]davit.Image, error)
-	// Unpack makes an image of a manifest whose blobs are in the content
-	// store, and names it; p.Target is remembered as its repository digest.
-	Unpack(ctx context.Context, p davit.Pulled) (davit.Image, error)
-	Import(ctx context.Context, req davit.Import) (davit.Image, error)
-	Load(ctx context.Context, req davit.Load) ([]davit.Image, error)
-	Tag(ref, name string) error
-	// Remove drops the name, or with force every name, and the image with the
-	// last of them. inUse tells of an image that a container was made from.
-	Remove(ref string, force bool, inUse func(digest.Digest) string) ([]davit.ImageDeletion, error)
-	// Blobs is the content store for one pull: what it put or found there is
-	// kept until Unpack took it over, or for an hour.
-	Blobs() davit.Blobs
-}
-
 // RootfsStore keeps the writable layers of containers over image layers.
 type RootfsStore interface {
 	// Create makes the writable layer of a container. Remove is idempotent.
@@ -144,13 +123,6 @@ type Files interface {
 	// CopyUp copies the content of path under root to the empty directory dst,
 	// with owner and mode: how a new volume takes an image's content.
 	CopyUp(root, path, dst string) error
-}
-
-// Registry fetches images.
-type Registry interface {
-	// Pull puts the blobs of the reference's manifest for the platform, and
-	// the index if it is one, into blobs, all verified.
-	Pull(ctx context.Context, req davit.Pull, blobs davit.Blobs) (davit.Pulled, error)
 }
 
 // Door is a front door: it turns a protocol's calls into jobs.

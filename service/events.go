@@ -119,7 +119,3 @@ func (s *Service) emitNetwork(action, containerID string, ep davit.Endpoint) {
 		"container": containerID, "name": ep.NetworkName, "type": "bridge",
 	}})
 }
-
-func (s *Service) emitImage(action, id, name string) {
-	s.emit(davit.Event{Type: "image", Action: action, ActorID: id, Attributes: map[string]string{"name": name}})
-}

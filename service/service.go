@@ -18,6 +18,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/internal/ring"
+	"github.com/davit-engine/davit/service/images"
 )
 
 // Drivers are the hands of the service. Bus may be nil.
@@ -26,11 +27,11 @@ type Drivers struct {
 	Network  Network // nil when networking is disabled (--bridge=none)
 	Resolver Resolver
 	State    State
-	Images   ImageStore
+	Images   images.Store
 	Rootfs   RootfsStore
 	Volumes  VolumeStore
 	Files    Files
-	Registry Registry
+	Registry images.Registry
 	REST     Door
 	Gate     Gate
 	Bus      Door
@@ -90,7 +91,7 @@ func New(o Options) (*Service, error) {
 
 // register fills the engine's table.
 func (s *Service) register() error {
-	return errors.Join(s.registerBoot(), s.registerContainers(), s.registerStreams(), s.registerImages(), s.registerRest())
+	return errors.Join(s.registerBoot(), s.registerContainers(), s.registerStreams(), s.newImages(), s.registerRest())
 }
 
 func (s *Service) registerContainers() error {
@@ -134,22 +135,12 @@ func (s *Service) registerStreams() error {
 	)
 }
 
-func (s *Service) registerImages() error {
-	e := s.eng
-	return errors.Join(
-		engine.Register(e, engine.Type[davit.Images]{Action: davit.ActionInspect, Class: engine.Query}, s.listImages),
-		engine.Register(e, engine.Type[davit.ImageInspect]{Action: davit.ActionInspect, Class: engine.Query}, s.inspectImage),
-		engine.Register(e, engine.Type[davit.History]{Action: davit.ActionInspect, Class: engine.Query}, s.history),
-		engine.Register(e, engine.Type[davit.Pull]{
-			Action:  davit.ActionManageImages,
-			Subject: func(q davit.Pull) (string, string) { return "pull:" + q.Reference, q.Reference },
-			Join:    func(q davit.Pull) string { return pullKey(q) },
-		}, s.pull),
-		engine.Register(e, labelled(davit.ActionManageImages, func(q davit.Import) string { return q.Reference }), s.importImage),
-		engine.Register(e, engine.Type[davit.Load]{Action: davit.ActionManageImages}, s.load),
-		engine.Register(e, labelled(davit.ActionManageImages, func(q davit.Tag) string { return q.Image }), s.tag),
-		engine.Register(e, labelled(davit.ActionManageImages, func(q davit.ImageDelete) string { return q.Image }), s.removeImage),
-	)
+// newImages makes the part that answers for images.
+func (s *Service) newImages() error {
+	_, err := images.New(images.Options{
+		Engine: s.eng, Store: s.Images, Registry: s.Registry, Containers: s.records, Emit: s.emit,
+	})
+	return err
 }
 
 func (s *Service) registerRest() error {
@@ -225,6 +216,16 @@ func (s *Service) all() []*container {
 	out := make([]*container, 0, len(s.containers))
 	for _, c := range s.containers {
 		out = append(out, c)
+	}
+	return out
+}
+
+// records returns copies of the records of all containers, in no order.
+func (s *Service) records() []davit.Container {
+	all := s.all()
+	out := make([]davit.Container, 0, len(all))
+	for _, c := range all {
+		out = append(out, c.record())
 	}
 	return out
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/service"
 	"github.com/davit-engine/davit/service/drivertest"
+	"github.com/davit-engine/davit/service/images"
 	"github.com/davit-engine/davit/storage"
 )
 
@@ -48,11 +49,11 @@ func TestBlobsConform(t *testing.T) {
 }
 
 func TestImagesConform(t *testing.T) {
-	drivertest.TestImages(t, func(t *testing.T) service.ImageStore { return openUntilEnd(t).Images() })
+	drivertest.TestImages(t, func(t *testing.T) images.Store { return openUntilEnd(t).Images() })
 }
 
 func TestRootfsConforms(t *testing.T) {
-	drivertest.TestRootfs(t, func(t *testing.T) (service.RootfsStore, service.ImageStore) {
+	drivertest.TestRootfs(t, func(t *testing.T) (service.RootfsStore, images.Store) {
 		s := openUntilEnd(t)
 		return s.Rootfs(), s.Images()
 	})

@@ -17,6 +17,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/internal/tarfs/tartest"
 	"github.com/davit-engine/davit/service"
+	"github.com/davit-engine/davit/service/images"
 	"github.com/davit-engine/davit/storage"
 	"github.com/davit-engine/davit/storage/image"
 	"github.com/davit-engine/davit/storage/overlay"
@@ -28,7 +29,7 @@ import (
 
 var (
 	_ service.State       = (*storage.StateDB)(nil)
-	_ service.ImageStore  = (*image.Store)(nil)
+	_ images.Store        = (*image.Store)(nil)
 	_ service.RootfsStore = (*overlay.Store)(nil)
 	_ service.VolumeStore = (*volume.Store)(nil)
 	_ service.Files       = (*storage.Files)(nil)

@@ -11,6 +11,7 @@ import (
 	"github.com/davit-engine/davit/service"
 	"github.com/davit-engine/davit/service/drivertest"
 	"github.com/davit-engine/davit/service/drivertest/fake"
+	"github.com/davit-engine/davit/service/images"
 )
 
 func TestFakeState(t *testing.T) {
@@ -33,11 +34,11 @@ func TestFakeBlobs(t *testing.T) {
 }
 
 func TestFakeImages(t *testing.T) {
-	drivertest.TestImages(t, func(*testing.T) service.ImageStore { return fake.NewImages() })
+	drivertest.TestImages(t, func(*testing.T) images.Store { return fake.NewImages() })
 }
 
 func TestFakeRootfs(t *testing.T) {
-	drivertest.TestRootfs(t, func(t *testing.T) (service.RootfsStore, service.ImageStore) {
+	drivertest.TestRootfs(t, func(t *testing.T) (service.RootfsStore, images.Store) {
 		images := fake.NewImages()
 		return fake.NewRootfs(t.TempDir(), images), images
 	})
@@ -73,7 +74,7 @@ func TestFakeRuntime(t *testing.T) {
 }
 
 func TestFakeRegistry(t *testing.T) {
-	drivertest.TestRegistry(t, func(_ *testing.T, hub *fake.Hub) (service.Registry, string) {
+	drivertest.TestRegistry(t, func(_ *testing.T, hub *fake.Hub) (images.Registry, string) {
 		return fake.NewRegistry(hub), "docker.io/"
 	})
 }

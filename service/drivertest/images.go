@@ -14,14 +14,14 @@ import (
 	"testing/iotest"
 
 	"github.com/davit-engine/davit"
-	"github.com/davit-engine/davit/service"
 	"github.com/davit-engine/davit/service/drivertest/fake"
+	"github.com/davit-engine/davit/service/images"
 	"github.com/opencontainers/go-digest"
 )
 
-// TestImages checks a [service.ImageStore]. open returns an empty one.
-func TestImages(t *testing.T, open func(t *testing.T) service.ImageStore) {
-	for name, test := range map[string]func(*testing.T, service.ImageStore){
+// TestImages checks an [images.Store]. open returns an empty one.
+func TestImages(t *testing.T, open func(t *testing.T) images.Store) {
+	for name, test := range map[string]func(*testing.T, images.Store){
 		"import": testImport, "import refuses": testImportRefusals, "tag": testTag, "find": testFindImage,
 		"remove": testRemoveImage, "remove in use": testRemoveUsed, "unpack": testUnpack,
 		"unpack refuses": testUnpackRefusals, "load": testLoad, "load refuses": testLoadRefusals,
@@ -32,19 +32,19 @@ func TestImages(t *testing.T, open func(t *testing.T) service.ImageStore) {
 
 func unused(digest.Digest) string { return "" }
 
-func importImage(t *testing.T, s service.ImageStore, name string, files map[string]string) davit.Image {
+func importImage(t *testing.T, s images.Store, name string, files map[string]string) davit.Image {
 	t.Helper()
 	return result(s.Import(t.Context(), davit.Import{Reference: name, Source: bytes.NewReader(fake.Tar(files))}))(t)
 }
 
-func wantImages(t *testing.T, s service.ImageStore, want int, after string) {
+func wantImages(t *testing.T, s images.Store, want int, after string) {
 	t.Helper()
 	if all := result(s.List())(t); len(all) != want {
 		t.Errorf("%s: %d images, want %d", after, len(all), want)
 	}
 }
 
-func testImport(t *testing.T, s service.ImageStore) {
+func testImport(t *testing.T, s images.Store) {
 	wantImages(t, s, 0, "at first")
 	img := result(s.Import(t.Context(), davit.Import{
 		Reference: "example/thing:1.14", Source: bytes.NewReader(fake.Tar(map[string]string{"etc/motd": "hello"})), Message: "why",
@@ -69,7 +69,7 @@ func testImport(t *testing.T, s service.ImageStore) {
 	wantImages(t, s, 2, "after two imports")
 }
 
-func testImportRefusals(t *testing.T, s service.ImageStore) {
+func testImportRefusals(t *testing.T, s images.Store) {
 	good := fake.Tar(map[string]string{"file": strings.Repeat("x", 100_000)})
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -99,7 +99,7 @@ func testImportRefusals(t *testing.T, s service.ImageStore) {
 	}
 }
 
-func testTag(t *testing.T, s service.ImageStore) {
+func testTag(t *testing.T, s images.Store) {
 	one := importImage(t, s, "one", map[string]string{"1": "one"})
 	two := importImage(t, s, "two:v2", map[string]string{"2": "two"})
 	must(t, s.Tag("one", "example.com:5000/app/web"))
@@ -118,7 +118,7 @@ func testTag(t *testing.T, s service.ImageStore) {
 	}
 }
 
-func testFindImage(t *testing.T, s service.ImageStore) {
+func testFindImage(t *testing.T, s images.Store) {
 	img := importImage(t, s, "library/thing:v1", map[string]string{"f": "x"})
 	hex := img.ID.Encoded()
 	for _, ref := range []string{"thing:v1", "docker.io/library/thing:v1", "docker.io/thing:v1", img.ID.String(), hex, hex[:12], "sha256:" + hex[:12]} {
@@ -145,7 +145,7 @@ func testFindImage(t *testing.T, s service.ImageStore) {
 	}
 }
 
-func testRemoveImage(t *testing.T, s service.ImageStore) {
+func testRemoveImage(t *testing.T, s images.Store) {
 	_, err := s.Remove("nobody", true, unused)
 	wantCode(t, err, davit.NoSuchImage, "removing an image that does not exist")
 	img := importImage(t, s, "thing:v1", map[string]string{"f": "x"})
@@ -172,7 +172,7 @@ func testRemoveImage(t *testing.T, s service.ImageStore) {
 	wantImages(t, s, 0, "after a forced removal by id")
 }
 
-func testRemoveUsed(t *testing.T, s service.ImageStore) {
+func testRemoveUsed(t *testing.T, s images.Store) {
 	img := importImage(t, s, "used:v1", map[string]string{"f": "x"})
 	user := fake.ID("container")
 	asked := func(id digest.Digest) string {
@@ -193,7 +193,7 @@ func testRemoveUsed(t *testing.T, s service.ImageStore) {
 	wantCode(t, err, davit.NoSuchImage, "getting a name that was removed by force")
 }
 
-func testUnpack(t *testing.T, s service.ImageStore) {
+func testUnpack(t *testing.T, s images.Store) {
 	config := davit.ContainerConfig{Env: []string{"VERSION=1.14"}, Entrypoint: []string{"/entry"}, Labels: map[string]string{"v": "1.0"}}
 	b := fake.Build(runtime.GOARCH, config, map[string]string{"a": "1", "b": "1"}, map[string]string{"b": "2"})
 	index := fake.Index(map[string]fake.Built{runtime.GOARCH: b})
@@ -222,7 +222,7 @@ func testUnpack(t *testing.T, s service.ImageStore) {
 	}
 }
 
-func testUnpackRefusals(t *testing.T, s service.ImageStore) {
+func testUnpackRefusals(t *testing.T, s images.Store) {
 	good := fake.Build(runtime.GOARCH, davit.ContainerConfig{}, map[string]string{"a": "1"})
 	other := fake.Build(runtime.GOARCH, davit.ContainerConfig{}, map[string]string{"a": "2"})
 
@@ -248,7 +248,7 @@ func testUnpackRefusals(t *testing.T, s service.ImageStore) {
 	}
 }
 
-func testLoad(t *testing.T, s service.ImageStore) {
+func testLoad(t *testing.T, s images.Store) {
 	b := fake.Build(runtime.GOARCH, davit.ContainerConfig{Env: []string{"V=1.14"}}, map[string]string{"a": "1"}, map[string]string{"b": "2"})
 	images := result(s.Load(t.Context(), davit.Load{Source: bytes.NewReader(b.Archive("loaded:v1", "loaded:v2"))}))(t)
 	if len(images) != 1 || images[0].ID != b.Config || !slices.Equal(images[0].Layers, b.Layers) {
@@ -263,7 +263,7 @@ func testLoad(t *testing.T, s service.ImageStore) {
 	wantImages(t, s, 1, "after loading it twice")
 }
 
-func testLoadRefusals(t *testing.T, s service.ImageStore) {
+func testLoadRefusals(t *testing.T, s images.Store) {
 	whole := fake.Build(runtime.GOARCH, davit.ContainerConfig{}, map[string]string{"a": strings.Repeat("x", 50_000)})
 	damaged := fake.Build(runtime.GOARCH, davit.ContainerConfig{}, map[string]string{"a": "1"})
 	damaged.Blobs[damaged.Layers[0]] = fake.Tar(map[string]string{"a": "another"})

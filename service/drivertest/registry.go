@@ -10,14 +10,14 @@ import (
 	"testing"
 
 	"github.com/davit-engine/davit"
-	"github.com/davit-engine/davit/service"
 	"github.com/davit-engine/davit/service/drivertest/fake"
+	"github.com/davit-engine/davit/service/images"
 	"github.com/opencontainers/go-digest"
 )
 
-// TestRegistry checks a [service.Registry]. open returns one that pulls from
+// TestRegistry checks an [images.Registry]. open returns one that pulls from
 // the hub what is called prefix + name.
-func TestRegistry(t *testing.T, open func(t *testing.T, hub *fake.Hub) (r service.Registry, prefix string)) {
+func TestRegistry(t *testing.T, open func(t *testing.T, hub *fake.Hub) (r images.Registry, prefix string)) {
 	for name, test := range map[string]func(*testing.T, pulls){
 		"tag": testPullTag, "digest": testPullDigest, "index": testPullIndex, "what is there": testPullAgain,
 		"not found": testPullNothing, "damaged blobs": testPullDamaged, "lost blobs": testPullLost,
@@ -33,7 +33,7 @@ func TestRegistry(t *testing.T, open func(t *testing.T, hub *fake.Hub) (r servic
 
 // pulls is what one test of the suite works with.
 type pulls struct {
-	service.Registry
+	images.Registry
 	hub    *fake.Hub
 	prefix string
 	blobs  *fake.Blobs

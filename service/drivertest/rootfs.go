@@ -10,12 +10,13 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/service"
 	"github.com/davit-engine/davit/service/drivertest/fake"
+	"github.com/davit-engine/davit/service/images"
 )
 
 // TestRootfs checks a [service.RootfsStore]. open returns an empty one, and
 // the store whose images it builds upon.
-func TestRootfs(t *testing.T, open func(t *testing.T) (service.RootfsStore, service.ImageStore)) {
-	for name, test := range map[string]func(*testing.T, service.RootfsStore, service.ImageStore){
+func TestRootfs(t *testing.T, open func(t *testing.T) (service.RootfsStore, images.Store)) {
+	for name, test := range map[string]func(*testing.T, service.RootfsStore, images.Store){
 		"life": testRootfsLife, "unknown": testRootfsUnknown, "mounts": testRootfsMounts,
 		"outlives its image": testRootfsImageGone, "keep": testRootfsKeep,
 	} {
@@ -26,7 +27,7 @@ func TestRootfs(t *testing.T, open func(t *testing.T) (service.RootfsStore, serv
 	}
 }
 
-func testRootfsLife(t *testing.T, s service.RootfsStore, images service.ImageStore) {
+func testRootfsLife(t *testing.T, s service.RootfsStore, images images.Store) {
 	img := importImage(t, images, "base", map[string]string{"etc/motd": "hello", "data/": ""})
 	one, two := fake.ID("one"), fake.ID("two")
 	must(t, s.Create(one, img))
@@ -79,7 +80,7 @@ func inRoot(t *testing.T, s service.RootfsStore, id string, f func(dir string)) 
 	must(t, release())
 }
 
-func testRootfsUnknown(t *testing.T, s service.RootfsStore, images service.ImageStore) {
+func testRootfsUnknown(t *testing.T, s service.RootfsStore, images images.Store) {
 	id := fake.ID("nobody")
 	_, err := s.Rootfs(id)
 	wantCode(t, err, davit.NoSuchContainer, "asking for the root of nobody")
@@ -98,7 +99,7 @@ func testRootfsUnknown(t *testing.T, s service.RootfsStore, images service.Image
 	must(t, s.Create(id, importImage(t, images, "base", map[string]string{"f": "x"}))) // nothing is in the way
 }
 
-func testRootfsMounts(t *testing.T, s service.RootfsStore, images service.ImageStore) {
+func testRootfsMounts(t *testing.T, s service.RootfsStore, images images.Store) {
 	id := fake.ID("mounted")
 	must(t, s.Create(id, importImage(t, images, "base", map[string]string{"f": "x"})))
 	first, release1, err := s.Mount(id)
@@ -119,7 +120,7 @@ func testRootfsMounts(t *testing.T, s service.RootfsStore, images service.ImageS
 	must(t, s.Remove(id))
 }
 
-func testRootfsImageGone(t *testing.T, s service.RootfsStore, images service.ImageStore) {
+func testRootfsImageGone(t *testing.T, s service.RootfsStore, images images.Store) {
 	id := fake.ID("survivor")
 	must(t, s.Create(id, importImage(t, images, "base", map[string]string{"f": "still"})))
 	result(images.Remove("base", true, unused))(t)
@@ -130,7 +131,7 @@ func testRootfsImageGone(t *testing.T, s service.RootfsStore, images service.Ima
 	})
 }
 
-func testRootfsKeep(t *testing.T, s service.RootfsStore, images service.ImageStore) {
+func testRootfsKeep(t *testing.T, s service.RootfsStore, images images.Store) {
 	img := importImage(t, images, "base", map[string]string{"f": "x"})
 	for _, name := range []string{"kept", "gone1", "gone2"} {
 		must(t, s.Create(fake.ID(name), img))

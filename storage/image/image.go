@@ -35,7 +35,7 @@ type record struct {
 	Blobs []digest.Digest // manifests, config and layers, all in the content store
 }
 
-// Store implements the service's ImageStore. Its methods may be called from
+// Store implements images.Store. Its methods may be called from
 // any goroutine.
 type Store struct {
 	db     *bolt.DB

@@ -25,7 +25,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Import implements the service's ImageStore. The tar is stored as it came
+// Import implements images.Store. The tar is stored as it came
 // (what bzip2 compressed is stored plain: OCI has no media type for it), with a
 // manifest and a config, so that the image can go on to a registry.
 func (s *Store) Import(ctx context.Context, req davit.Import) (davit.Image, error) {

@@ -11,7 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Load implements the service's ImageStore: it takes docker-archives (what
+// Load implements images.Store: it takes docker-archives (what
 // docker save wrote until version 24), OCI image layouts (image-spec
 // image-layout.md), and the mixture of both that docker save writes now. The
 // archive is spooled to disk first, as neither form says in which order its

@@ -25,7 +25,7 @@ type removal struct {
 	done  []davit.ImageDeletion
 }
 
-// Remove implements the service's ImageStore with Docker's rules: a name given
+// Remove implements images.Store with Docker's rules: a name given
 // is taken away, and the image goes with its last one; an id given takes all
 // names of one repository. A container that was made from the image keeps its
 // layers, but not the image's record.

@@ -32,7 +32,7 @@ type manifest struct {
 	Manifests json.RawMessage `json:"manifests"`
 }
 
-// Unpack implements the service's ImageStore. When it fails, the blobs that
+// Unpack implements images.Store. When it fails, the blobs that
 // only this image needed are deleted.
 func (s *Store) Unpack(ctx context.Context, p davit.Pulled) (davit.Image, error) {
 	a := arrival{s.layers.Begin(), s.blobs.Adopt(p.Target.Digest, p.Manifest.Digest)}

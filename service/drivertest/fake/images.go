@@ -20,7 +20,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// Images is a fake [service.ImageStore] in memory. It knows the instructions
+// Images is a fake [images.Store] in memory. It knows the instructions
 // CMD and ENV, and uncompressed layers.
 type Images struct {
 	Faults
@@ -105,7 +105,7 @@ func (s *Images) findLocked(ref string) (digest.Digest, error) {
 	return found, nil
 }
 
-// Get implements [service.ImageStore].
+// Get implements [images.Store].
 func (s *Images) Get(ref string) (davit.Image, error) {
 	if err := s.enter("Get", ref); err != nil {
 		return davit.Image{}, err
@@ -119,7 +119,7 @@ func (s *Images) Get(ref string) (davit.Image, error) {
 	return s.namedLocked(id), nil
 }
 
-// List implements [service.ImageStore].
+// List implements [images.Store].
 func (s *Images) List() ([]davit.Image, error) {
 	if err := s.enter("List", ""); err != nil {
 		return nil, err
@@ -134,10 +134,10 @@ func (s *Images) List() ([]davit.Image, error) {
 	return out, nil
 }
 
-// Blobs implements [service.ImageStore].
+// Blobs implements [images.Store].
 func (s *Images) Blobs() davit.Blobs { return s.blobs }
 
-// Unpack implements [service.ImageStore].
+// Unpack implements [images.Store].
 func (s *Images) Unpack(ctx context.Context, p davit.Pulled) (davit.Image, error) {
 	if err := s.enterContext(ctx, "Unpack", p.Reference); err != nil {
 		return davit.Image{}, err
@@ -223,7 +223,7 @@ func Untar(r io.Reader) (map[string]string, error) {
 	}
 }
 
-// Import implements [service.ImageStore].
+// Import implements [images.Store].
 func (s *Images) Import(ctx context.Context, req davit.Import) (davit.Image, error) {
 	if err := s.enterContext(ctx, "Import", req.Reference); err != nil {
 		return davit.Image{}, err
@@ -260,7 +260,7 @@ func (s *Images) Import(ctx context.Context, req davit.Import) (davit.Image, err
 	return s.unpack(ctx, b.Config, b.Layers, names)
 }
 
-// Load implements [service.ImageStore].
+// Load implements [images.Store].
 func (s *Images) Load(ctx context.Context, req davit.Load) ([]davit.Image, error) {
 	if err := s.enterContext(ctx, "Load", ""); err != nil {
 		return nil, err
@@ -313,7 +313,7 @@ func checkTag(name string) error {
 	return nil
 }
 
-// Tag implements [service.ImageStore].
+// Tag implements [images.Store].
 func (s *Images) Tag(ref, name string) error {
 	if err := s.enter("Tag", ref+" "+name); err != nil {
 		return err
@@ -330,7 +330,7 @@ func (s *Images) Tag(ref, name string) error {
 	return err
 }
 
-// Remove implements [service.ImageStore].
+// Remove implements [images.Store].
 func (s *Images) Remove(ref string, force bool, inUse func(digest.Digest) string) ([]davit.ImageDeletion, error) {
 	if err := s.enter("Remove", ref); err != nil {
 		return nil, err

@@ -110,7 +110,7 @@ func (h *Hub) fetch(dgst digest.Digest) ([]byte, bool) {
 	return data, ok
 }
 
-// Registry is a fake [service.Registry] that pulls from a hub, whatever host
+// Registry is a fake [images.Registry] that pulls from a hub, whatever host
 // the reference names.
 type Registry struct {
 	Faults
@@ -120,7 +120,7 @@ type Registry struct {
 // NewRegistry returns a client of the hub.
 func NewRegistry(hub *Hub) *Registry { return &Registry{hub: hub} }
 
-// Pull implements [service.Registry].
+// Pull implements [images.Registry].
 func (r *Registry) Pull(ctx context.Context, req davit.Pull, blobs davit.Blobs) (davit.Pulled, error) {
 	if err := r.enterContext(ctx, "Pull", req.Reference); err != nil {
 		return davit.Pulled{}, err

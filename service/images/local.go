@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package service
+package images
 
 import (
 	"context"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -38,19 +37,19 @@ func matchReference(pattern, name string) bool {
 	return false
 }
 
-func (s *Service) listImages(_ context.Context, _ *engine.Job, q davit.Images) ([]davit.ImageSummary, error) {
+func (s *Service) list(_ context.Context, _ *engine.Job, q davit.Images) ([]davit.ImageSummary, error) {
 	for key := range q.Filters {
 		if imageFilters[key] == nil {
 			return nil, invalid("invalid filter '%s'", key)
 		}
 	}
-	images, err := s.Images.List()
+	images, err := s.Store.List()
 	if err != nil {
 		return nil, err
 	}
 	used := map[digest.Digest]int{}
-	for _, c := range s.all() {
-		used[c.record().ImageID]++
+	for _, c := range s.Containers() {
+		used[c.ImageID]++
 	}
 	out := []davit.ImageSummary{}
 	for _, i := range images {
@@ -75,12 +74,12 @@ func matchImage(i *davit.Image, filters map[string][]string) bool {
 	return true
 }
 
-func (s *Service) inspectImage(_ context.Context, _ *engine.Job, q davit.ImageInspect) (davit.Image, error) {
-	return s.Images.Get(q.Image)
+func (s *Service) inspect(_ context.Context, _ *engine.Job, q davit.ImageInspect) (davit.Image, error) {
+	return s.Store.Get(q.Image)
 }
 
 func (s *Service) history(_ context.Context, _ *engine.Job, q davit.History) ([]davit.HistoryEntry, error) {
-	img, err := s.Images.Get(q.Image)
+	img, err := s.Store.Get(q.Image)
 	if err != nil {
 		return nil, err
 	}
@@ -89,66 +88,42 @@ func (s *Service) history(_ context.Context, _ *engine.Job, q davit.History) ([]
 	return out, nil
 }
 
-// pullKey tells which pulls are the same work: not those with other
-// credentials, who might not be allowed to see the result.
-func pullKey(q davit.Pull) string {
-	auth := ""
-	if q.Auth != nil {
-		auth = digest.FromString(fmt.Sprintf("%q", *q.Auth)).String()
-	}
-	return fmt.Sprintf("%s %v %s", q.Reference, q.Platform, auth)
-}
-
-func (s *Service) pull(ctx context.Context, j *engine.Job, q davit.Pull) (davit.Image, error) {
-	ctx = withReports(ctx, j)
-	got, err := s.Registry.Pull(ctx, q, s.Images.Blobs())
-	if err != nil {
-		return davit.Image{}, err
-	}
-	img, err := s.Images.Unpack(ctx, got)
-	if err != nil {
-		return davit.Image{}, err
-	}
-	s.emitImage("pull", q.Reference, q.Reference)
-	return img, nil
-}
-
 func (s *Service) importImage(ctx context.Context, j *engine.Job, q davit.Import) (davit.Image, error) {
-	img, err := s.Images.Import(withReports(ctx, j), q)
+	img, err := s.Store.Import(withReports(ctx, j), q)
 	if err == nil {
-		s.emitImage("import", img.ID.String(), q.Reference)
+		s.emit("import", img.ID.String(), q.Reference)
 	}
 	return img, err
 }
 
 func (s *Service) load(ctx context.Context, j *engine.Job, q davit.Load) ([]davit.Image, error) {
-	images, err := s.Images.Load(withReports(ctx, j), q)
+	images, err := s.Store.Load(withReports(ctx, j), q)
 	for _, i := range images {
-		s.emitImage("load", i.ID.String(), i.ID.String())
+		s.emit("load", i.ID.String(), i.ID.String())
 	}
 	return images, err
 }
 
 func (s *Service) tag(_ context.Context, _ *engine.Job, q davit.Tag) (davit.Nothing, error) {
-	if err := s.Images.Tag(q.Image, q.Reference); err != nil {
+	if err := s.Store.Tag(q.Image, q.Reference); err != nil {
 		return davit.Nothing{}, err
 	}
-	img, err := s.Images.Get(q.Image)
-	s.emitImage("tag", img.ID.String(), q.Reference)
+	img, err := s.Store.Get(q.Image)
+	s.emit("tag", img.ID.String(), q.Reference)
 	return davit.Nothing{}, err
 }
 
-func (s *Service) removeImage(_ context.Context, _ *engine.Job, q davit.ImageDelete) ([]davit.ImageDeletion, error) {
+func (s *Service) remove(_ context.Context, _ *engine.Job, q davit.ImageDelete) ([]davit.ImageDeletion, error) {
 	if err := s.checkRunning(q.Image); err != nil {
 		return nil, err
 	}
-	done, err := s.Images.Remove(q.Image, q.Force, s.imageUser)
+	done, err := s.Store.Remove(q.Image, q.Force, s.imageUser)
 	for _, d := range done {
 		if d.Untagged != "" {
-			s.emitImage("untag", d.Untagged, d.Untagged)
+			s.emit("untag", d.Untagged, d.Untagged)
 		}
 		if d.Deleted != "" {
-			s.emitImage("delete", d.Deleted, d.Deleted)
+			s.emit("delete", d.Deleted, d.Deleted)
 		}
 	}
 	return done, err
@@ -157,7 +132,7 @@ func (s *Service) removeImage(_ context.Context, _ *engine.Job, q davit.ImageDel
 // checkRunning refuses to remove the last name of an image, or the image by
 // its id, while a container of it runs: force does not help against that.
 func (s *Service) checkRunning(ref string) error {
-	img, err := s.Images.Get(ref)
+	img, err := s.Store.Get(ref)
 	if err != nil {
 		return err
 	}
@@ -165,10 +140,10 @@ func (s *Service) checkRunning(ref string) error {
 	if named && len(img.Tags) > 1 {
 		return nil
 	}
-	for _, c := range s.all() {
-		if rec := c.record(); rec.ImageID == img.ID && rec.State.Running() {
+	for _, c := range s.Containers() {
+		if c.ImageID == img.ID && c.State.Running() {
 			return davit.Errorf(davit.ImageInUse, "conflict: unable to delete %s (cannot be forced) - image is being used by running container %s",
-				davit.ShortID(img.ID.String()), davit.ShortID(rec.ID))
+				davit.ShortID(img.ID.String()), davit.ShortID(c.ID))
 		}
 	}
 	return nil
@@ -176,9 +151,9 @@ func (s *Service) checkRunning(ref string) error {
 
 // imageUser returns the id of a container that was made from the image.
 func (s *Service) imageUser(id digest.Digest) string {
-	for _, c := range s.all() {
-		if c.record().ImageID == id {
-			return c.id
+	for _, c := range s.Containers() {
+		if c.ImageID == id {
+			return c.ID
 		}
 	}
 	return ""

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package images decides about images: it holds the handlers of the jobs that
+// fetch, make, name and remove them.
+package images
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
+)
+
+// Options say what a [Service] works with.
+type Options struct {
+	Engine   *engine.Engine
+	Store    Store
+	Registry Registry
+	// Containers returns copies of the records of all containers: who uses an
+	// image.
+	Containers func() []davit.Container
+	// Emit publishes an event.
+	Emit func(davit.Event)
+}
+
+// Service answers for the images. Its state is in its drivers.
+type Service struct {
+	Options
+}
+
+// New returns a service with its handlers registered.
+func New(o Options) (*Service, error) {
+	s := &Service{o}
+	return s, s.register()
+}
+
+// register fills the engine's table.
+func (s *Service) register() error {
+	e := s.Engine
+	return errors.Join(
+		engine.Register(e, engine.Type[davit.Images]{Action: davit.ActionInspect, Class: engine.Query}, s.list),
+		engine.Register(e, engine.Type[davit.ImageInspect]{Action: davit.ActionInspect, Class: engine.Query}, s.inspect),
+		engine.Register(e, engine.Type[davit.History]{Action: davit.ActionInspect, Class: engine.Query}, s.history),
+		engine.Register(e, engine.Type[davit.Pull]{
+			Action:  davit.ActionManageImages,
+			Subject: func(q davit.Pull) (string, string) { return "pull:" + q.Reference, q.Reference },
+			Join:    func(q davit.Pull) string { return pullKey(q) },
+		}, s.pull),
+		engine.Register(e, labelled(func(q davit.Import) string { return q.Reference }), s.importImage),
+		engine.Register(e, engine.Type[davit.Load]{Action: davit.ActionManageImages}, s.load),
+		engine.Register(e, labelled(func(q davit.Tag) string { return q.Image }), s.tag),
+		engine.Register(e, labelled(func(q davit.ImageDelete) string { return q.Image }), s.remove),
+	)
+}
+
+// labelled says what the jobs of a type are about without making them wait
+// for one another.
+func labelled[Q engine.Request](label func(Q) string) engine.Type[Q] {
+	return engine.Type[Q]{Action: davit.ActionManageImages, Subject: func(q Q) (string, string) { return "", label(q) }}
+}
+
+func (s *Service) emit(action, id, name string) {
+	s.Emit(davit.Event{Type: "image", Action: action, ActorID: id, Attributes: map[string]string{"name": name}})
+}
+
+// withReports sends the drivers' progress to the job.
+func withReports(ctx context.Context, j *engine.Job) context.Context {
+	return davit.WithReporter(ctx, func(p davit.Progress) { j.Report(engine.Progress(p)) })
+}
+
+// matchLabel tells whether the labels have key or key=value.
+func matchLabel(labels map[string]string, want string) bool {
+	k, v, hasValue := strings.Cut(want, "=")
+	got, ok := labels[k]
+	return ok && (!hasValue || got == v)
+}
+
+func invalid(format string, args ...any) error {
+	return davit.Errorf(davit.InvalidConfiguration, "%w", fmt.Errorf(format, args...))
+}
