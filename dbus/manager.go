@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	godbus "github.com/godbus/dbus/v5"
 
@@ -63,7 +64,37 @@ func describeEngine(c *call) ([]any, error) {
 	return document(struct {
 		Version davit.VersionInfo
 		Info    davit.EngineInfo
-	}{version, info}, err)
+		Start   startAccount
+	}{version, info, startOf(c.eng.Start())}, err)
+}
+
+// startAccount is what Describe tells of the daemon's start.
+type startAccount struct {
+	Began, Ready time.Time // Ready is zero until it is
+	Jobs         []startJob
+}
+
+// startJob is a job of the start, with the times of its steps; those that have
+// not come are zero.
+type startJob struct {
+	ID                       uint32
+	Type, Subject            string
+	Parent                   uint32
+	Follow                   bool // lasts as long as the daemon
+	State, Result            string
+	Enqueued, Started, Ended time.Time
+	Steps                    []engine.StepTime
+}
+
+func startOf(s engine.Start) startAccount {
+	a := startAccount{Began: s.Began, Ready: s.Ready, Jobs: []startJob{}}
+	for _, j := range s.Jobs {
+		a.Jobs = append(a.Jobs, startJob{
+			ID: j.ID, Type: j.Type, Subject: j.Subject, Parent: j.Parent, Follow: j.Class == engine.Follow,
+			State: string(j.State), Result: string(j.Result), Enqueued: j.Enqueued, Started: j.Started, Ended: j.Ended, Steps: j.Steps,
+		})
+	}
+	return a
 }
 
 // jobLine is a line of ListJobs, a(ussssdo).

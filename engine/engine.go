@@ -131,6 +131,7 @@ type Engine struct {
 	active   int            // change jobs that wait or run
 	idle     chan struct{}  // closed and renewed when active falls to zero
 
+	start    startRecord
 	shutdown shutdownState
 }
 
@@ -140,7 +141,7 @@ func New(log *slog.Logger) *Engine {
 		log: log, types: map[string]*entry{}, jobs: map[uint32]*Job{},
 		queues: map[string][]*Job{}, joined: map[string]*Job{},
 		watchers: map[*watcher]struct{}{}, idle: make(chan struct{}),
-		shutdown: shutdownState{done: make(chan struct{})},
+		shutdown: shutdownState{done: make(chan struct{})}, start: startRecord{began: time.Now()},
 	}
 }
 
@@ -285,6 +286,7 @@ func (e *Engine) enqueue(j *Job, en *entry, q Request) *Job {
 	j.id, j.waiters = e.lastID, 1
 	j.enqueued = time.Now()
 	e.jobs[j.id] = j
+	e.recordStartLocked(j)
 	if en.Class == Change {
 		e.active++
 	}

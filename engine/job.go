@@ -247,12 +247,15 @@ func (j *Job) setPhase(name string) {
 	}
 }
 
-// Report tells watchers how far the job is. It does not block.
+// Report tells watchers how far the job is, and those of the jobs that it is
+// a child of: who runs a container sees its image come. It does not block.
 func (j *Job) Report(p Progress) {
-	if j.feed.put(p) && j.id != 0 {
-		j.engine.mu.Lock()
-		j.engine.notifyLocked(Notice{Kind: JobProgress, Job: j, Progress: p})
-		j.engine.mu.Unlock()
+	for ; j != nil; j = j.parent {
+		if j.feed.put(p) && j.id != 0 {
+			j.engine.mu.Lock()
+			j.engine.notifyLocked(Notice{Kind: JobProgress, Job: j, Progress: p})
+			j.engine.mu.Unlock()
+		}
 	}
 }
 

@@ -200,9 +200,11 @@ func (d *daemon) boot(ctx context.Context, stop <-chan struct{}) error {
 	if err := d.systemd.Ready(fmt.Sprintf("Listening on %d sockets", len(d.sockets))); err != nil {
 		d.log.Warn("cannot tell systemd that the engine is ready", "error", err)
 	}
+	ready := time.Now()
 	if err := d.service.Resume(); err != nil {
 		d.log.Warn("cannot resume containers", "error", err)
 	}
+	d.eng.Started(ready)
 	return nil
 }
 
