@@ -25,7 +25,6 @@ func (s *Service) registerBoot() error {
 		engine.Register(e, engine.Type[davit.InitNetworkDriver]{Internal: true}, s.initNetworkDriver),
 		engine.Register(e, engine.Type[davit.ReapplyNetworks]{Action: davit.ActionManageNetworks}, s.reapplyNetworks),
 		engine.Register(e, engine.Type[davit.AcceptConnections]{Internal: true}, s.acceptConnections),
-		engine.Register(e, engine.Type[davit.Reload]{}, s.reload),
 	)
 }
 

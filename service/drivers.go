@@ -11,6 +11,7 @@ import (
 	"os"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/service/volumes"
 )
 
 // Runtime runs processes in containers. Each container has a monitor, a
@@ -107,12 +108,7 @@ type RootfsStore interface {
 }
 
 // VolumeStore keeps the local volumes.
-type VolumeStore interface {
-	Create(v davit.Volume) (davit.Volume, error) // returns the existing one of the name
-	Get(name string) (davit.Volume, error)
-	List() ([]davit.Volume, error)
-	Remove(name string) error
-}
+type VolumeStore = volumes.Store
 
 // Files reads and writes trees of containers without leaving them, whatever
 // symbolic links they hold. root is a directory, or /proc/PID/root.

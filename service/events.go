@@ -12,6 +12,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/service/filter"
 )
 
 // eventRing is how many events can be asked for after they happened, and how
@@ -68,7 +69,7 @@ func matchEvent(ev davit.Event, filters map[string][]string) bool {
 			case "container", "image", "volume", "network", "daemon":
 				return ev.Type == key && (ev.ActorID == v || ev.Attributes["name"] == v || (v != "" && strings.HasPrefix(ev.ActorID, v)))
 			case "label":
-				return matchLabel(ev.Attributes, v)
+				return filter.Label(ev.Attributes, v)
 			}
 			return key == "scope" && v == "local"
 		})
@@ -77,13 +78,6 @@ func matchEvent(ev davit.Event, filters map[string][]string) bool {
 		}
 	}
 	return true
-}
-
-// matchLabel tells whether the labels have key or key=value.
-func matchLabel(labels map[string]string, want string) bool {
-	k, v, hasValue := strings.Cut(want, "=")
-	got, ok := labels[k]
-	return ok && (!hasValue || got == v)
 }
 
 func (s *Service) emit(ev davit.Event) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/service/filter"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -19,7 +20,7 @@ import (
 var containerFilters = map[string]func(*Service, *davit.Container, string) bool{
 	"id":     func(_ *Service, r *davit.Container, v string) bool { return strings.HasPrefix(r.ID, v) },
 	"name":   func(_ *Service, r *davit.Container, v string) bool { return matchName(v, r.Name) },
-	"label":  func(_ *Service, r *davit.Container, v string) bool { return matchLabel(r.Config.Labels, v) },
+	"label":  func(_ *Service, r *davit.Container, v string) bool { return filter.Label(r.Config.Labels, v) },
 	"status": func(_ *Service, r *davit.Container, v string) bool { return string(r.State.Status) == v },
 	"exited": func(_ *Service, r *davit.Container, v string) bool {
 		return r.State.Status == davit.StatusExited && itoa(r.State.ExitCode) == v

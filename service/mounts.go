@@ -14,6 +14,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/service/volumes"
 )
 
 // resolveMounts makes the container's list of mounts of its binds, mounts,
@@ -158,7 +159,7 @@ func (s *Service) makeVolumes(ctx context.Context, j *engine.Job, c *container) 
 		}
 		v := davit.Volume{Name: m.Name, Driver: "local", Created: time.Now().UTC()}
 		if v.Name == "" {
-			v.Name, v.Anonymous = newID(), true
+			v.Name, v.Anonymous = volumes.NewName(), true
 		}
 		_, err := s.Volumes.Get(v.Name)
 		fresh := davit.CodeOf(err) == davit.NoSuchVolume
@@ -168,7 +169,7 @@ func (s *Service) makeVolumes(ctx context.Context, j *engine.Job, c *container) 
 		var undo func(context.Context) error
 		if fresh {
 			undo = func(context.Context) error {
-				if s.volumeUser(v.Name, c.id) != "" {
+				if s.usedByOther(v.Name, c.id) {
 					return nil // somebody else has come to use it
 				}
 				return s.Volumes.Remove(v.Name)
@@ -183,7 +184,7 @@ func (s *Service) makeVolumes(ctx context.Context, j *engine.Job, c *container) 
 			return err
 		}
 		if fresh {
-			s.emit(davit.Event{Type: "volume", Action: "create", ActorID: v.Name, Attributes: map[string]string{"driver": "local"}})
+			s.emit(volumes.Created(v.Name))
 		}
 		if fresh && m.CopyUp {
 			fill = append(fill, *m)

@@ -57,11 +57,9 @@ type Service struct {
 	log   *slog.Logger
 	facts davit.HostFacts
 
-	config      atomic.Pointer[davit.Config]
-	loadConfig  func() (davit.Config, error)
-	setLogLevel func(string) error
-	engineID    string
-	events      *ring.Log[davit.Event]
+	config   atomic.Pointer[davit.Config]
+	engineID string
+	events   *ring.Log[davit.Event]
 
 	mu         sync.Mutex
 	containers map[string]*container
@@ -81,17 +79,17 @@ type Service struct {
 func New(o Options) (*Service, error) {
 	s := &Service{
 		Drivers: o.Drivers, eng: o.Engine, log: o.Log, facts: o.Facts,
-		loadConfig: o.LoadConfig, setLogLevel: o.SetLogLevel, events: ring.New[davit.Event](eventRing),
+		events:     ring.New[davit.Event](eventRing),
 		containers: map[string]*container{}, names: map[string]string{}, execs: map[string]*execSession{},
 		done: make(chan struct{}), failed: make(chan error, 2),
 	}
 	s.config.Store(&o.Config)
-	return s, s.register()
+	return s, s.register(o)
 }
 
 // register fills the engine's table.
-func (s *Service) register() error {
-	return errors.Join(s.registerBoot(), s.registerContainers(), s.registerStreams(), s.newImages(), s.registerRest())
+func (s *Service) register(o Options) error {
+	return errors.Join(s.registerBoot(), s.registerContainers(), s.registerStreams(), s.newImages(), s.registerNetworks(), s.registerParts(o))
 }
 
 func (s *Service) registerContainers() error {
@@ -143,19 +141,11 @@ func (s *Service) newImages() error {
 	return err
 }
 
-func (s *Service) registerRest() error {
+func (s *Service) registerNetworks() error {
 	e := s.eng
 	return errors.Join(
-		engine.Register(e, engine.Type[davit.Version]{Action: davit.ActionInspect, Class: engine.Query}, s.version),
-		engine.Register(e, engine.Type[davit.Info]{Action: davit.ActionInspect, Class: engine.Query}, s.info),
-		engine.Register(e, engine.Type[davit.Commands]{Action: davit.ActionInspect, Class: engine.Query}, s.commands),
-		engine.Register(e, engine.Type[davit.Noop]{}, s.noop),
 		engine.Register(e, engine.Type[davit.Networks]{Action: davit.ActionInspect, Class: engine.Query}, s.listNetworks),
 		engine.Register(e, engine.Type[davit.NetworkInspect]{Action: davit.ActionInspect, Class: engine.Query}, s.inspectNetwork),
-		engine.Register(e, engine.Type[davit.VolumeCreate]{Action: davit.ActionManageVolumes}, s.createVolume),
-		engine.Register(e, engine.Type[davit.Volumes]{Action: davit.ActionInspect, Class: engine.Query}, s.listVolumes),
-		engine.Register(e, engine.Type[davit.VolumeInspect]{Action: davit.ActionInspect, Class: engine.Query}, s.inspectVolume),
-		engine.Register(e, engine.Type[davit.VolumeDelete]{Action: davit.ActionManageVolumes}, s.removeVolume),
 	)
 }
 

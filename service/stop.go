@@ -253,7 +253,7 @@ func (s *Service) removeAnonymous(rec *davit.Container) error {
 			continue
 		}
 		v, err := s.Volumes.Get(m.Name)
-		if err != nil || !v.Anonymous || s.volumeUser(m.Name, rec.ID) != "" {
+		if err != nil || !v.Anonymous || s.usedByOther(m.Name, rec.ID) {
 			continue
 		}
 		errs = errors.Join(errs, s.Volumes.Remove(m.Name))

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package filter_test
+
+import (
+	"testing"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/service/filter"
+)
+
+func TestMatch(t *testing.T) {
+	type thing struct {
+		name   string
+		labels map[string]string
+	}
+	table := filter.Table[thing]{
+		"name":  func(x thing, v string) bool { return x.name == v },
+		"label": func(x thing, v string) bool { return filter.Label(x.labels, v) },
+	}
+	x := thing{"web", map[string]string{"a": "1", "b": ""}}
+	tests := []struct {
+		name    string
+		filters map[string][]string
+		want    bool
+	}{
+		{"none", nil, true},
+		{"alternatives", map[string][]string{"name": {"db", "web"}}, true},
+		{"no alternative", map[string][]string{"name": {"db"}}, false},
+		{"labels add up", map[string][]string{"label": {"a=1", "b"}}, true},
+		{"one label is missing", map[string][]string{"label": {"a=1", "c"}}, false},
+		{"another value", map[string][]string{"label": {"a=2"}}, false},
+		{"empty value", map[string][]string{"label": {"b="}}, true},
+		{"keys add up", map[string][]string{"name": {"web"}, "label": {"c"}}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := table.Match(x, tt.filters); got != tt.want {
+				t.Errorf("match is %v, want %v", got, tt.want)
+			}
+		})
+	}
+	if err := table.Check(map[string][]string{"name": nil, "colour": {"red"}}); davit.CodeOf(err) != davit.InvalidConfiguration {
+		t.Errorf("an unknown key: %v", err)
+	}
+}

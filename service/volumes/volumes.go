@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package volumes holds the handlers of the jobs on volumes.
+package volumes
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/service/filter"
+)
+
+// Store keeps the local volumes.
+type Store interface {
+	Create(v davit.Volume) (davit.Volume, error) // returns the existing one of the name
+	Get(name string) (davit.Volume, error)
+	List() ([]davit.Volume, error)
+	Remove(name string) error
+}
+
+// Host is what the jobs need of the rest of the engine.
+type Host interface {
+	// VolumeUsers returns the ids of the containers that mount the volume.
+	VolumeUsers(name string) []string
+	Emit(ev davit.Event)
+}
+
+// Volumes handles the jobs.
+type Volumes struct {
+	store Store
+	host  Host
+}
+
+// New returns the handlers over a store.
+func New(store Store, host Host) *Volumes { return &Volumes{store: store, host: host} }
+
+// Register puts the handlers into the engine's table.
+func (v *Volumes) Register(e *engine.Engine) error {
+	return errors.Join(
+		engine.Register(e, engine.Type[davit.VolumeCreate]{Action: davit.ActionManageVolumes}, v.create),
+		engine.Register(e, engine.Type[davit.Volumes]{Action: davit.ActionInspect, Class: engine.Query}, v.list),
+		engine.Register(e, engine.Type[davit.VolumeInspect]{Action: davit.ActionInspect, Class: engine.Query}, v.inspect),
+		engine.Register(e, engine.Type[davit.VolumeDelete]{Action: davit.ActionManageVolumes}, v.remove),
+	)
+}
+
+// NewName makes a name for an anonymous volume.
+func NewName() string {
+	b := make([]byte, 32)
+	_, _ = rand.Read(b) // never fails: crypto/rand.Read
+	return hex.EncodeToString(b)
+}
+
+// Created is the event of a new volume.
+func Created(name string) davit.Event { return event("create", name) }
+
+func event(action, name string) davit.Event {
+	return davit.Event{Type: "volume", Action: action, ActorID: name, Attributes: map[string]string{"driver": "local"}}
+}
+
+func (v *Volumes) create(_ context.Context, _ *engine.Job, q davit.VolumeCreate) (davit.Volume, error) {
+	if q.Driver != "" && q.Driver != "local" {
+		return davit.Volume{}, davit.Errorf(davit.NotSupported, "volume driver %q is not supported: use local", q.Driver)
+	}
+	vol := davit.Volume{Name: q.Name, Driver: "local", Created: time.Now().UTC(), Labels: q.Labels, Options: q.Options}
+	if vol.Name == "" {
+		vol.Name, vol.Anonymous = NewName(), true
+	}
+	_, err := v.store.Get(vol.Name)
+	fresh := err != nil
+	made, err := v.store.Create(vol)
+	if err == nil && fresh {
+		v.host.Emit(Created(made.Name))
+	}
+	return made, err
+}
+
+// filters are those of GET /volumes that this engine knows.
+func (v *Volumes) filters() filter.Table[davit.Volume] {
+	return filter.Table[davit.Volume]{
+		"name":     func(x davit.Volume, w string) bool { return strings.Contains(x.Name, w) },
+		"driver":   func(x davit.Volume, w string) bool { return x.Driver == w },
+		"label":    func(x davit.Volume, w string) bool { return filter.Label(x.Labels, w) },
+		"dangling": func(x davit.Volume, w string) bool { return (len(v.host.VolumeUsers(x.Name)) == 0) == filter.True(w) },
+	}
+}
+
+func (v *Volumes) list(_ context.Context, _ *engine.Job, q davit.Volumes) ([]davit.Volume, error) {
+	table := v.filters()
+	if err := table.Check(q.Filters); err != nil {
+		return nil, err
+	}
+	all, err := v.store.List()
+	if err != nil {
+		return nil, err
+	}
+	out := []davit.Volume{}
+	for _, x := range all {
+		if table.Match(x, q.Filters) {
+			out = append(out, x)
+		}
+	}
+	slices.SortFunc(out, func(a, b davit.Volume) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+func (v *Volumes) inspect(_ context.Context, _ *engine.Job, q davit.VolumeInspect) (davit.Volume, error) {
+	return v.store.Get(q.Volume)
+}
+
+func (v *Volumes) remove(_ context.Context, _ *engine.Job, q davit.VolumeDelete) (davit.Nothing, error) {
+	if users := v.host.VolumeUsers(q.Volume); len(users) > 0 {
+		return davit.Nothing{}, davit.Errorf(davit.VolumeInUse, "remove %s: volume is in use - [%s]", q.Volume, strings.Join(users, ", "))
+	}
+	err := v.store.Remove(q.Volume)
+	if err == nil {
+		v.host.Emit(event("destroy", q.Volume))
+	}
+	if q.Force && davit.CodeOf(err) == davit.NoSuchVolume {
+		return davit.Nothing{}, nil
+	}
+	return davit.Nothing{}, err
+}
