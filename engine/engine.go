@@ -47,6 +47,10 @@ type Type[Q Request] struct {
 	// after the other. The label is shown to users. nil: the job waits for
 	// nothing.
 	Subject func(Q) (key, label string)
+	// Attrs are what the log says a request is about, in place of the subject's
+	// label. nil, and when it returns none: the label. A handler that learns
+	// more adds it with [Job.Annotate].
+	Attrs func(Q) []slog.Attr
 	// Join gives requests with the same non-empty key the same job while it
 	// runs.
 	Join func(Q) string
@@ -102,6 +106,7 @@ type entry struct {
 	fixed   bool
 	access  func(context.Context, Request) Access
 	subject func(Request) (key, label string)
+	attrs   func(Request) []slog.Attr
 	join    func(Request) string
 	decode  func(func(any) error) (Request, error)
 	run     func(context.Context, *Job, Request) (any, error)
@@ -170,6 +175,9 @@ func Register[Q Typed[R], R any](e *Engine, t Type[Q], handler func(context.Cont
 	}
 	if t.Subject != nil {
 		en.subject = func(q Request) (string, string) { return t.Subject(q.(Q)) }
+	}
+	if t.Attrs != nil {
+		en.attrs = func(q Request) []slog.Attr { return t.Attrs(q.(Q)) }
 	}
 	if t.Join != nil {
 		en.join = func(q Request) string { return t.Join(q.(Q)) }
@@ -267,6 +275,9 @@ func (e *Engine) runQuery(ctx context.Context, en *entry, q Request, c Caller) *
 func (e *Engine) enqueue(j *Job, en *entry, q Request) *Job {
 	if en.subject != nil {
 		j.key, j.subject = en.subject(q)
+	}
+	if en.attrs != nil {
+		j.attrs = en.attrs(q)
 	}
 	if en.join != nil && j.parent == nil { // a child ends with its parent, whoever else waits for it
 		j.joinKey = en.join(q)

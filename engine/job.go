@@ -51,6 +51,7 @@ type Job struct {
 	stepsMu sync.Mutex // guards what the handler's own goroutines touch
 	undo    []step
 	steps   []StepTime
+	attrs   []slog.Attr // what the log says it is about
 
 	// The engine's mutex guards what follows.
 	id           uint32
@@ -310,6 +311,14 @@ func (j *Job) finishLocked() {
 	close(j.done)
 }
 
+// Annotate adds to what the log says the job is about: a container that it
+// made, say. What may be a secret must not be in it.
+func (j *Job) Annotate(attrs ...slog.Attr) {
+	j.stepsMu.Lock()
+	defer j.stepsMu.Unlock()
+	j.attrs = append(j.attrs, attrs...)
+}
+
 func (j *Job) logAttrs() []any {
 	transport := j.caller.Transport
 	if transport == "" {
@@ -319,9 +328,14 @@ func (j *Job) logAttrs() []any {
 		slog.Uint64("job", uint64(j.id)), slog.String("type", j.entry.Name),
 		slog.String("transport", transport), slog.Uint64("uid", uint64(j.caller.UID)),
 	}
-	if j.subject != "" {
+	j.stepsMu.Lock()
+	for _, about := range j.attrs {
+		a = append(a, about)
+	}
+	if len(j.attrs) == 0 && j.subject != "" {
 		a = append(a, slog.String("subject", j.subject))
 	}
+	j.stepsMu.Unlock()
 	if j.parent != nil {
 		a = append(a, slog.Uint64("parent", uint64(j.parent.id)))
 	}
