@@ -64,6 +64,9 @@ type Type[Q Request] struct {
 	Action string
 	// Fixed jobs cannot be cancelled.
 	Fixed bool
+	// Deadline is how long a job may run without a sign of progress before
+	// [Engine.Overdue] lists it; 0 is for ever.
+	Deadline time.Duration
 }
 
 // TypeInfo describes a registered type.
@@ -103,13 +106,14 @@ func Detached(ctx context.Context) context.Context {
 // entry is a row of the table of handlers, with the types erased.
 type entry struct {
 	TypeInfo
-	fixed   bool
-	access  func(context.Context, Request) Access
-	subject func(Request) (key, label string)
-	attrs   func(Request) []slog.Attr
-	join    func(Request) string
-	decode  func(func(any) error) (Request, error)
-	run     func(context.Context, *Job, Request) (any, error)
+	fixed    bool
+	deadline time.Duration
+	access   func(context.Context, Request) Access
+	subject  func(Request) (key, label string)
+	attrs    func(Request) []slog.Attr
+	join     func(Request) string
+	decode   func(func(any) error) (Request, error)
+	run      func(context.Context, *Job, Request) (any, error)
 }
 
 // Retention of finished jobs.
@@ -127,6 +131,7 @@ type Engine struct {
 	mu       sync.Mutex
 	types    map[string]*entry
 	lastID   uint32
+	keepID   func(uint32) // is told each new id
 	jobs     map[uint32]*Job
 	finished []*Job            // oldest first
 	queues   map[string][]*Job // per subject key; the first one runs
@@ -145,7 +150,7 @@ func New(log *slog.Logger) *Engine {
 	return &Engine{
 		log: log, types: map[string]*entry{}, jobs: map[uint32]*Job{},
 		queues: map[string][]*Job{}, joined: map[string]*Job{},
-		watchers: map[*watcher]struct{}{}, idle: make(chan struct{}),
+		watchers: map[*watcher]struct{}{}, idle: make(chan struct{}), keepID: func(uint32) {},
 		shutdown: shutdownState{done: make(chan struct{})}, start: startRecord{began: time.Now()},
 	}
 }
@@ -160,6 +165,7 @@ func Register[Q Typed[R], R any](e *Engine, t Type[Q], handler func(context.Cont
 	en := &entry{
 		TypeInfo: TypeInfo{Name: zero.JobType(), Class: t.Class, Internal: t.Internal, Action: t.Action, Parameters: parametersOf(zero)},
 		fixed:    t.Fixed,
+		deadline: t.Deadline,
 		run: func(ctx context.Context, j *Job, q Request) (any, error) {
 			r, err := handler(ctx, j, q.(Q))
 			return r, err
@@ -294,6 +300,7 @@ func (e *Engine) enqueue(j *Job, en *entry, q Request) *Job {
 		e.joined[j.joinKey] = j
 	}
 	e.lastID++
+	e.keepID(e.lastID)
 	j.id, j.waiters = e.lastID, 1
 	j.enqueued = time.Now()
 	e.jobs[j.id] = j
@@ -320,6 +327,7 @@ func (e *Engine) enqueue(j *Job, en *entry, q Request) *Job {
 // startLocked runs j in a goroutine of its own.
 func (e *Engine) startLocked(j *Job, q Request) {
 	j.state, j.started, j.request = Running, time.Now(), nil
+	j.touched = j.started
 	e.notifyLocked(Notice{Kind: JobChanged, Job: j})
 	e.running.Go(func() {
 		e.log.Debug("job begins", j.logAttrs()...)

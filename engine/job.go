@@ -67,6 +67,7 @@ type Job struct {
 	result       Outcome
 	enqueued     time.Time
 	started      time.Time
+	touched      time.Time // the latest sign of progress
 	ended        time.Time
 }
 
@@ -242,7 +243,7 @@ func (j *Job) Step(ctx context.Context, name string, do, undo func(context.Conte
 func (j *Job) setPhase(name string) {
 	j.engine.mu.Lock()
 	defer j.engine.mu.Unlock()
-	j.phase = name
+	j.phase, j.touched = name, time.Now()
 	if j.id != 0 {
 		j.engine.notifyLocked(Notice{Kind: JobChanged, Job: j})
 	}
@@ -254,6 +255,7 @@ func (j *Job) Report(p Progress) {
 	for ; j != nil; j = j.parent {
 		if j.feed.put(p) && j.id != 0 {
 			j.engine.mu.Lock()
+			j.touched = time.Now()
 			j.engine.notifyLocked(Notice{Kind: JobProgress, Job: j, Progress: p})
 			j.engine.mu.Unlock()
 		}

@@ -5,6 +5,7 @@ package engine
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // NoticeKind says what a [Notice] is about.
@@ -30,6 +31,7 @@ type Notice struct {
 type watcher struct {
 	mu    sync.Mutex
 	queue []Notice
+	began time.Time     // when the reader took up the notice that it has; zero for none
 	wake  chan struct{} // capacity 1
 }
 
@@ -43,6 +45,12 @@ func (e *Engine) notifyLocked(n Notice) {
 		default:
 		}
 	}
+}
+
+func (w *watcher) busy(since time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.began = since
 }
 
 // Watch calls f with each notice, in order, until ctx ends. Jobs that run
@@ -68,8 +76,10 @@ func (e *Engine) Watch(ctx context.Context, f func(Notice)) {
 		w.queue = nil
 		w.mu.Unlock()
 		for _, n := range batch {
+			w.busy(time.Now())
 			f(n)
 		}
+		w.busy(time.Time{})
 		if len(batch) > 0 {
 			continue
 		}
