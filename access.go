@@ -30,6 +30,10 @@ func Actions() []string {
 	}
 }
 
+// ObserversGroup is the group of the host whose members may look at everything
+// where no polkit says otherwise. It owns the read-only socket.
+const ObserversGroup = "davit-observers"
+
 // Doors: the names of listening sockets, which are classes of trust
 // (FileDescriptorName= of systemd.socket(5)).
 const (

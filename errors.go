@@ -67,7 +67,11 @@ const (
 	ShuttingDown         Code = "ShuttingDown"
 	NotSupported         Code = "NotSupported"
 	AccessDenied         Code = "AccessDenied"
-	Failed               Code = "Failed"
+	// AuthenticationRequired: the caller's user would have to authenticate, and
+	// the caller did not say that it waits for that.
+	AuthenticationRequired Code = "AuthenticationRequired"
+	NoAuthority            Code = "NoAuthority" // the host has no polkit
+	Failed                 Code = "Failed"
 )
 
 var codeKinds = map[Code]Kind{
@@ -79,7 +83,7 @@ var codeKinds = map[Code]Kind{
 	AddressPoolExhausted: Unavailable, AlreadySo: NotModified, JobNotCancellable: Conflict, JobCanceled: Cancelled,
 	RegistryUnauthorized: Unauthorized, RegistryUnreachable: Remote, DigestMismatch: Remote,
 	MonitorUnreachable: Unavailable, UnitFailed: Internal, StartFailed: Invalid, NoSpace: Internal, ShuttingDown: Unavailable, NotSupported: NotImplemented,
-	AccessDenied: Denied, Failed: Internal,
+	AccessDenied: Denied, AuthenticationRequired: Denied, NoAuthority: Unavailable, Failed: Internal,
 }
 
 // Error is an error with a [Code]. Its text is meant for the user: lower

@@ -27,6 +27,7 @@ var ErrNameTaken = errors.New("another process owns it")
 const (
 	standardErrors   = "org.freedesktop.DBus.Error."
 	accessDenied     = standardErrors + "AccessDenied"
+	authRequired     = standardErrors + "InteractiveAuthorizationRequired"
 	invalidArgs      = standardErrors + "InvalidArgs"
 	limitsExceeded   = standardErrors + "LimitsExceeded"
 	notSupported     = standardErrors + "NotSupported"
@@ -57,6 +58,8 @@ func errorName(err error) (name, message string) {
 	switch code := davit.CodeOf(err); {
 	case code == davit.AccessDenied:
 		return accessDenied, message
+	case code == davit.AuthenticationRequired:
+		return authRequired, message
 	case code == davit.NotSupported:
 		return notSupported, message
 	case code != davit.Failed && isWord(string(code)):

@@ -30,7 +30,8 @@ type Access struct {
 	Open bool
 	// Action names the permission; "" is one that only root has.
 	Action string
-	// Details are what a policy may look at beside it: "subject", "type".
+	// Details are what a policy may look at beside it: "type" and "subject", which
+	// the engine fills in for a job, and "reason".
 	Details map[string]string
 }
 

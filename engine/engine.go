@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -59,6 +60,10 @@ type Type[Q Request] struct {
 	// Access says what a caller from outside needs for a request; nil asks for
 	// root. It may be called more than once for a job, and with no lock held.
 	Access func(context.Context, Q) Access
+	// Pin gives the names in a request the ids that they have now. It is applied
+	// before Access for callers who are asked about: what was allowed is then what
+	// is done, whoever renames things meanwhile. nil: nothing to pin.
+	Pin func(Q) Q
 	// Action is the permission that a request of this type needs at least, for
 	// the table that users see; what counts is Access.
 	Action string
@@ -109,6 +114,7 @@ type entry struct {
 	fixed    bool
 	deadline time.Duration
 	access   func(context.Context, Request) Access
+	pin      func(Request) Request
 	subject  func(Request) (key, label string)
 	attrs    func(Request) []slog.Attr
 	join     func(Request) string
@@ -179,6 +185,9 @@ func Register[Q Typed[R], R any](e *Engine, t Type[Q], handler func(context.Cont
 	if t.Access != nil {
 		en.access = func(ctx context.Context, q Request) Access { return t.Access(ctx, q.(Q)) }
 	}
+	if t.Pin != nil {
+		en.pin = func(q Request) Request { return t.Pin(q.(Q)) }
+	}
 	if t.Subject != nil {
 		en.subject = func(q Request) (string, string) { return t.Subject(q.(Q)) }
 	}
@@ -239,6 +248,9 @@ func (e *Engine) Submit(ctx context.Context, q Request) (*Job, error) {
 	}
 	e.mu.Unlock()
 	if parent == nil && !caller.inside() { // it may take as long as a user needs to type a password
+		if en.pin != nil && caller.UID != 0 {
+			q = en.pin(q)
+		}
 		if err := e.Authorize(ctx, en.accessOf(ctx, q)); err != nil {
 			return nil, err
 		}
@@ -260,12 +272,22 @@ func (e *Engine) Submit(ctx context.Context, q Request) (*Job, error) {
 	return e.enqueue(j, en, q), nil //nolint:contextcheck // newJob made the job's context of ctx
 }
 
-// accessOf says what a caller from outside needs for q.
+// accessOf says what a caller from outside needs for q. The details get the
+// type and the label of the subject.
 func (en *entry) accessOf(ctx context.Context, q Request) Access {
-	if en.access == nil {
-		return Access{Action: en.Action}
+	a := Access{Action: en.Action}
+	if en.access != nil {
+		a = en.access(ctx, q)
 	}
-	return en.access(ctx, q)
+	details := map[string]string{"type": en.Name}
+	if en.subject != nil {
+		if _, label := en.subject(q); label != "" {
+			details["subject"] = label
+		}
+	}
+	maps.Copy(details, a.Details)
+	a.Details = details
+	return a
 }
 
 // runQuery runs a query in the caller's goroutine.

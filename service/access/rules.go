@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package access
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/davit-engine/davit"
+)
+
+// World is what the rules look at beside a request.
+type World interface {
+	// Records returns copies of all containers' records.
+	Records() []davit.Container
+	// Find returns the record of the container that a user calls ref.
+	Find(ref string) (davit.Container, error)
+	// Session returns the record of an exec session.
+	Session(id string) (davit.Exec, error)
+	// Volume returns a volume's record.
+	Volume(name string) (davit.Volume, error)
+}
+
+// Binder says whether a path of the host may be mounted without run-privileged.
+// The error is the reason why not.
+type Binder interface {
+	MayBind(source string, readOnly bool) error
+}
+
+// Rules say which permission a request needs.
+type Rules struct {
+	world World
+	binds Binder
+}
+
+// NewRules returns the rules for a world.
+func NewRules(w World, b Binder) *Rules { return &Rules{world: w, binds: b} }
+
+// DefaultCapabilities are those that a container has without being given any
+// (docker run(1)).
+var DefaultCapabilities = []string{
+	"AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD",
+	"NET_BIND_SERVICE", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
+}
+
+// EqualsRoot tells why a container so configured equals being root on the host;
+// "" when it does not. It is the whole of what "run-privileged" means, but for
+// what a container shares with others: see [Rules.reason].
+func EqualsRoot(h *davit.HostConfig, b Binder) string {
+	if h.Privileged {
+		return "it is privileged"
+	}
+	for _, check := range []func(*davit.HostConfig, Binder) string{namespaces, capabilities, security, sysctls, hostBinds} {
+		if why := check(h, b); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+func namespaces(h *davit.HostConfig, _ Binder) string {
+	if h.NetworkMode == "host" {
+		return "it uses the host's network"
+	}
+	return ""
+}
+
+// capabilities refuses what goes beyond the default set, unknown names
+// included: the runtime will say what is wrong with those.
+func capabilities(h *davit.HostConfig, _ Binder) string {
+	for _, name := range h.CapAdd {
+		upper := strings.TrimPrefix(strings.ToUpper(name), "CAP_")
+		if !slices.Contains(DefaultCapabilities, upper) {
+			return "it adds capability " + upper
+		}
+	}
+	return ""
+}
+
+// security accepts what adds confinement or names the default; all else takes
+// some away, or is not known to.
+func security(h *davit.HostConfig, _ Binder) string {
+	for _, opt := range h.SecurityOpt {
+		key, value, _ := strings.Cut(opt, "=")
+		if i := strings.IndexByte(key, ':'); i >= 0 { // seccomp:unconfined, as clients before 1.11 wrote
+			key, value = opt[:i], opt[i+1:]
+		}
+		switch {
+		case key == "no-new-privileges":
+		case key == "seccomp" && value == "builtin":
+		default:
+			return "its security option " + key + " is not the default"
+		}
+	}
+	return ""
+}
+
+// ownSysctls are those of which a container has its own (namespaces(7)); the
+// runtime refuses the others, whoever asks.
+var ownSysctls = []string{"net.", "fs.mqueue.", "kernel.msg", "kernel.sem", "kernel.shm"}
+
+func sysctls(h *davit.HostConfig, _ Binder) string {
+	for key := range h.Sysctls {
+		dotted := strings.ReplaceAll(key, "/", ".")
+		if !slices.ContainsFunc(ownSysctls, func(p string) bool { return strings.HasPrefix(dotted, p) }) {
+			return "it sets sysctl " + key + " of the host"
+		}
+	}
+	return ""
+}
+
+func hostBinds(h *davit.HostConfig, b Binder) string {
+	for _, spec := range h.Binds {
+		source, rest, _ := strings.Cut(spec, ":")
+		if !strings.HasPrefix(source, "/") {
+			continue // a volume
+		}
+		_, options, _ := strings.Cut(rest, ":")
+		if why := bindReason(b, source, slices.Contains(strings.Split(options, ","), "ro")); why != "" {
+			return why
+		}
+	}
+	for _, m := range h.Mounts {
+		if m.Type == "volume" || m.Type == "tmpfs" {
+			continue
+		}
+		if why := bindReason(b, m.Source, m.ReadOnly); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+func bindReason(b Binder, source string, readOnly bool) string {
+	if err := b.MayBind(source, readOnly); err != nil {
+		return fmt.Sprintf("it mounts %s of the host: %v", source, err)
+	}
+	return ""
+}
+
+// volumesOf names the volumes that a container mounts.
+func volumesOf(h *davit.HostConfig, resolved []davit.Mount) (names []string) {
+	for _, spec := range h.Binds {
+		if source, _, ok := strings.Cut(spec, ":"); ok && !strings.HasPrefix(source, "/") {
+			names = append(names, source)
+		}
+	}
+	for _, m := range h.Mounts {
+		if m.Type == "volume" && m.Source != "" {
+			names = append(names, m.Source)
+		}
+	}
+	for _, m := range resolved {
+		if m.Type == "volume" && m.Name != "" {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
+// reason tells why a container equals root, by what it is or by what it shares
+// with one that is: who writes the files that a privileged container reads is
+// as good as in it. self is the container's id; "" when it does not exist yet.
+func (r *Rules) reason(self string, h *davit.HostConfig, resolved []davit.Mount) string {
+	if why := EqualsRoot(h, r.binds); why != "" {
+		return why
+	}
+	if other, ok := strings.CutPrefix(h.NetworkMode, "container:"); ok {
+		rec, err := r.world.Find(other)
+		if err != nil || EqualsRoot(&rec.HostConfig, r.binds) != "" {
+			return "it joins the network of container " + other
+		}
+	}
+	for _, name := range volumesOf(h, resolved) {
+		if why := r.volumeReason(self, name); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+func (r *Rules) volumeReason(self, name string) string {
+	if v, err := r.world.Volume(name); err == nil && len(v.Options) > 0 {
+		return fmt.Sprintf("volume %s was made with options, which may make it a path of the host", name)
+	}
+	for _, other := range r.world.Records() {
+		if other.ID == self || !slices.Contains(volumesOf(&other.HostConfig, other.Mounts), name) {
+			continue
+		}
+		if EqualsRoot(&other.HostConfig, r.binds) != "" {
+			return fmt.Sprintf("it shares volume %s with container %s, which has access to the host", name, cmp.Or(other.Name, other.ID))
+		}
+	}
+	return ""
+}
+
+// cleanSource returns a bind's source as the kernel will walk it, and whether
+// it can be trusted to mean that: without dots there is nothing to resolve.
+func cleanSource(source string) (clean string, ok bool) {
+	if !strings.HasPrefix(source, "/") || strings.ContainsRune(source, 0) || slices.Contains(strings.Split(source, "/"), "..") {
+		return "", false
+	}
+	return path.Clean(source), true
+}
