@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"reflect"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 )
@@ -134,6 +135,23 @@ func (j *Job) Caller() Caller { return j.caller }
 
 // Done is closed when the job has finished.
 func (j *Job) Done() <-chan struct{} { return j.done }
+
+// Ending is closed when the job is cancelled or has finished: what it reads
+// and writes on its caller's behalf can be closed then, which ends a handler
+// that waits for a caller who says nothing.
+func (j *Job) Ending() <-chan struct{} { return j.ctx.Done() }
+
+// After returns the jobs on the same subject that end before this one begins,
+// the next to end first.
+func (j *Job) After() []*Job {
+	j.engine.mu.Lock()
+	defer j.engine.mu.Unlock()
+	if j.state != Waiting {
+		return nil
+	}
+	q := j.engine.queues[j.key]
+	return slices.Clone(q[:max(0, slices.Index(q, j))])
+}
 
 // Snapshot returns the state of the job now.
 func (j *Job) Snapshot() Snapshot {
