@@ -92,7 +92,7 @@ func parseBind(spec string) (davit.Mount, error) {
 	}
 	m.Source, m.Target = parts[0], parts[1]
 	if strings.HasPrefix(m.Source, "/") {
-		m.Type, m.MakeSource = "bind", true
+		m.Type, m.MakeSource, m.Source = "bind", true, path.Clean(m.Source)
 		if m.Propagation == "" {
 			m.Propagation = "rprivate"
 		}
@@ -130,7 +130,7 @@ func parseMount(q davit.MountRequest) (davit.Mount, error) {
 		if !strings.HasPrefix(q.Source, "/") {
 			return m, invalid("invalid mount config for type \"bind\": invalid mount path: '%s' mount path must be absolute", q.Source)
 		}
-		m.Source = q.Source
+		m.Source = path.Clean(q.Source) // what the rules of access looked at
 		m.Propagation = cmp.Or(m.Propagation, "rprivate")
 	case "volume":
 		if q.Source != "" && !validName.MatchString(q.Source) {

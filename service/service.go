@@ -18,6 +18,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/internal/ring"
+	"github.com/davit-engine/davit/service/access"
 	"github.com/davit-engine/davit/service/images"
 )
 
@@ -43,6 +44,9 @@ type Options struct {
 	Log    *slog.Logger
 	Config davit.Config
 	Facts  davit.HostFacts
+	// Binds says which paths of the host callers without run-privileged may
+	// mount; nil: none.
+	Binds access.Binder
 	// LoadConfig reads flags and file again for a reload.
 	LoadConfig func() (davit.Config, error)
 	// SetLogLevel changes the level of Log.
@@ -56,6 +60,7 @@ type Service struct {
 	eng   *engine.Engine
 	log   *slog.Logger
 	facts davit.HostFacts
+	rules *access.Rules
 
 	config   atomic.Pointer[davit.Config]
 	engineID string
@@ -84,6 +89,10 @@ func New(o Options) (*Service, error) {
 		done: make(chan struct{}), failed: make(chan error, 2),
 	}
 	s.config.Store(&o.Config)
+	if o.Binds == nil {
+		o.Binds = noBinds{}
+	}
+	s.rules = access.NewRules(parts{s}, o.Binds)
 	return s, s.register(o)
 }
 
@@ -95,8 +104,8 @@ func (s *Service) register(o Options) error {
 func (s *Service) registerContainers() error {
 	e := s.eng
 	return errors.Join(
-		engine.Register(e, labelled(davit.ActionManageContainers, func(q davit.Create) string { return cmp.Or(q.Name, q.Config.Image) }), s.create),
-		engine.Register(e, labelled(davit.ActionManageContainers, func(q davit.Run) string { return cmp.Or(q.Create.Name, q.Create.Config.Image) }), s.run),
+		engine.Register(e, guarded(labelled(davit.ActionManageContainers, func(q davit.Create) string { return cmp.Or(q.Name, q.Config.Image) }), s.rules.Create), s.create),
+		engine.Register(e, guarded(labelled(davit.ActionManageContainers, func(q davit.Run) string { return cmp.Or(q.Create.Name, q.Create.Config.Image) }), s.rules.Run), s.run),
 		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.Start) string { return q.Container }), s.start),
 		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.Stop) string { return q.Container }), s.stop),
 		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.Restart) string { return q.Container }), s.restart),
@@ -119,17 +128,17 @@ func (s *Service) registerContainers() error {
 func (s *Service) registerStreams() error {
 	e := s.eng
 	return errors.Join(
-		engine.Register(e, engine.Type[davit.Attach]{Action: davit.ActionShell, Class: engine.Follow}, s.attach),
+		engine.Register(e, entering(s, engine.Type[davit.Attach]{Action: davit.ActionShell, Class: engine.Follow}, func(q *davit.Attach) *string { return &q.Container }), s.attach),
 		engine.Register(e, engine.Type[davit.Logs]{Action: davit.ActionReadLogs, Class: engine.Follow}, s.logs),
 		engine.Register(e, engine.Type[davit.Wait]{Action: davit.ActionInspect, Class: engine.Follow}, s.wait),
 		engine.Register(e, engine.Type[davit.Events]{Action: davit.ActionInspect, Class: engine.Follow}, s.followEvents),
-		engine.Register(e, engine.Type[davit.ExecCreate]{Action: davit.ActionExec}, s.execCreate),
-		engine.Register(e, engine.Type[davit.ExecStart]{Action: davit.ActionExec, Class: engine.Follow}, s.execStart),
+		engine.Register(e, guarded(entering(s, engine.Type[davit.ExecCreate]{Action: davit.ActionExec}, func(q *davit.ExecCreate) *string { return &q.Exec.ContainerID }), s.rules.ExecCreate), s.execCreate),
+		engine.Register(e, guarded(engine.Type[davit.ExecStart]{Action: davit.ActionExec, Class: engine.Follow}, s.rules.ExecStart), s.execStart),
 		engine.Register(e, engine.Type[davit.ExecResize]{Action: davit.ActionExec, Class: engine.Query}, s.execResize),
 		engine.Register(e, engine.Type[davit.ExecInspect]{Action: davit.ActionInspect, Class: engine.Query}, s.execInspect),
-		engine.Register(e, engine.Type[davit.ContainerStatPath]{Action: davit.ActionTransferFiles, Class: engine.Query}, s.statPath),
-		engine.Register(e, engine.Type[davit.ContainerCopy]{Action: davit.ActionTransferFiles}, s.copyOut),
-		engine.Register(e, engine.Type[davit.ContainerExtract]{Action: davit.ActionTransferFiles}, s.copyIn),
+		engine.Register(e, entering(s, engine.Type[davit.ContainerStatPath]{Action: davit.ActionTransferFiles, Class: engine.Query}, func(q *davit.ContainerStatPath) *string { return &q.Container }), s.statPath),
+		engine.Register(e, entering(s, engine.Type[davit.ContainerCopy]{Action: davit.ActionTransferFiles}, func(q *davit.ContainerCopy) *string { return &q.Container }), s.copyOut),
+		engine.Register(e, entering(s, engine.Type[davit.ContainerExtract]{Action: davit.ActionTransferFiles}, func(q *davit.ContainerExtract) *string { return &q.Container }), s.copyIn),
 	)
 }
 

@@ -69,7 +69,7 @@ func (r *Rules) session(x *davit.Exec) engine.Access {
 
 // VolumeCreate is what making a volume needs: options of the local driver are
 // those of mount(8), and with them a volume is any path or device of the host.
-func (r *Rules) VolumeCreate(_ context.Context, q davit.VolumeCreate) engine.Access {
+func VolumeCreate(_ context.Context, q davit.VolumeCreate) engine.Access {
 	why := ""
 	if len(q.Options) > 0 {
 		why = "with options a volume can be a path of the host"

@@ -14,6 +14,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/service/access"
 	"github.com/davit-engine/davit/service/filter"
 )
 
@@ -44,7 +45,10 @@ func New(store Store, host Host) *Volumes { return &Volumes{store: store, host: 
 // Register puts the handlers into the engine's table.
 func (v *Volumes) Register(e *engine.Engine) error {
 	return errors.Join(
-		engine.Register(e, engine.Type[davit.VolumeCreate]{Action: davit.ActionManageVolumes}, v.create),
+		engine.Register(e, engine.Type[davit.VolumeCreate]{
+			Action: davit.ActionManageVolumes, Access: access.VolumeCreate,
+			Subject: func(q davit.VolumeCreate) (string, string) { return "", q.Name },
+		}, v.create),
 		engine.Register(e, engine.Type[davit.Volumes]{Action: davit.ActionInspect, Class: engine.Query}, v.list),
 		engine.Register(e, engine.Type[davit.VolumeInspect]{Action: davit.ActionInspect, Class: engine.Query}, v.inspect),
 		engine.Register(e, engine.Type[davit.VolumeDelete]{Action: davit.ActionManageVolumes}, v.remove),
