@@ -82,6 +82,15 @@ type Pulled struct {
 	Manifest  Descriptor // the manifest of the chosen platform
 }
 
+// Original is what an image was made of: a manifest, and the blobs that it
+// names. They stay in Blobs until Release, which is called once.
+type Original struct {
+	Image    Image
+	Manifest Descriptor
+	Blobs    Blobs
+	Release  func() error
+}
+
 // RegistryAuth is a decoded X-Registry-Auth header.
 type RegistryAuth struct {
 	Username      string `json:"username,omitempty"`

@@ -5,6 +5,7 @@ package api
 import (
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -323,4 +324,46 @@ func loadImages(c *call) error {
 		}
 	}
 	return nil
+}
+
+// saveImages sends an archive of images. When it fails halfway the connection
+// is cut, so that the client does not take the rest for the whole.
+func saveImages(c *call) error {
+	p, err := c.platformObject()
+	if err != nil {
+		return err
+	}
+	q := davit.Save{Images: c.form["names"], Platform: p}
+	if c.name != "" {
+		q.Images = []string{c.name}
+	}
+	wait := c.awaitJob(q)
+	q.Open = func() (io.Writer, error) {
+		wait()
+		c.w.Header().Set("Content-Type", "application/x-tar")
+		c.begin(http.StatusOK)
+		return c.w, nil
+	}
+	_, err = follow(c.r.Context(), c, q)
+	if err != nil && c.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	return err
+}
+
+// platformObject reads the parameter platform of requests that have it as a
+// JSON object, as OCI's descriptors do.
+func (c *call) platformObject() (davit.Platform, error) {
+	values := c.form["platform"]
+	if len(values) > 1 {
+		return davit.Platform{}, unsupported("several platforms of an image are not supported yet")
+	}
+	if len(values) == 0 || !strings.HasPrefix(values[0], "{") {
+		return platform(c.form.Get("platform"))
+	}
+	var p struct{ OS, Architecture, Variant string }
+	if err := json.Unmarshal([]byte(values[0]), &p); err != nil {
+		return davit.Platform{}, invalid("invalid platform %q: want a JSON object with os and architecture", values[0])
+	}
+	return davit.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}, nil
 }

@@ -297,6 +297,8 @@ func TestReadOnlySocket(t *testing.T) {
 		{"PUT", "/containers/x/archive", 403},
 		{"GET", "/containers/x/archive?path=/etc/shadow", 403},
 		{"GET", "/containers/x/attach/ws", 403},
+		{"GET", "/images/get?names=x", 403},
+		{"GET", "/images/docker.io/library/x/get", 403},
 		{"GET", "/nosuch", 404},
 	} {
 		got := d.send(d.roPath, c.method, c.path, http.Header{}, nil)

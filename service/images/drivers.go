@@ -12,21 +12,49 @@ import (
 // Store keeps images: names, configs and unpacked layers, over a content
 // store.
 type Store interface {
+	Names
+	Intake
+	Outlet
+}
+
+// Names are the part of a [Store] that says what there is.
+type Names interface {
 	// Get finds an image by id, unambiguous prefix of the id, tag or digest.
 	Get(ref string) (davit.Image, error)
 	List() ([]davit.Image, error)
+	Tag(ref, name string) error
+	// AddDigest notes the digest by which a registry knows what ref, a name,
+	// means, among the image's names.
+	AddDigest(ref string, target davit.Descriptor) error
+	// Remove drops the name, or with force every name, and the image with the
+	// last of them. inUse tells of an image that a container was made from.
+	Remove(ref string, force bool, inUse func(digest.Digest) string) ([]davit.ImageDeletion, error)
+}
+
+// Intake is the part of a [Store] by which images come in.
+type Intake interface {
+	// Blobs is the content store for one pull: what it put or found there is
+	// kept until Unpack took it over, or for an hour.
+	Blobs() davit.Blobs
 	// Unpack makes an image of a manifest whose blobs are in the content
 	// store, and names it; p.Target is remembered as its repository digest.
 	Unpack(ctx context.Context, p davit.Pulled) (davit.Image, error)
 	Import(ctx context.Context, req davit.Import) (davit.Image, error)
 	Load(ctx context.Context, req davit.Load) ([]davit.Image, error)
-	Tag(ref, name string) error
-	// Remove drops the name, or with force every name, and the image with the
-	// last of them. inUse tells of an image that a container was made from.
-	Remove(ref string, force bool, inUse func(digest.Digest) string) ([]davit.ImageDeletion, error)
-	// Blobs is the content store for one pull: what it put or found there is
-	// kept until Unpack took it over, or for an hour.
-	Blobs() davit.Blobs
+}
+
+// Outlet is the part of a [Store] by which images go out.
+type Outlet interface {
+	// Export writes images to the writer of req.Open, which it calls once all
+	// of them are known to be there: an archive that Load takes, and other
+	// programs that read docker-archives or, with the format "oci", OCI
+	// layouts. A name without a tag means all tags of its repository; images
+	// that are named by id come without a name. It fails once the writer does,
+	// and returns the images.
+	Export(ctx context.Context, req davit.Save) ([]davit.Image, error)
+	// Original gives an image's manifest and blobs, with the digests that they
+	// came with. The caller releases them.
+	Original(ctx context.Context, ref string) (davit.Original, error)
 }
 
 // Registry fetches images.

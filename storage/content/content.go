@@ -78,6 +78,19 @@ func (s *Store) Open(_ context.Context, dgst digest.Digest) (io.ReadCloser, erro
 	return f, nil
 }
 
+// Size returns the bytes of a blob; without one, the error is that of Open.
+func (s *Store) Size(dgst digest.Digest) (int64, error) {
+	path, err := s.path(dgst)
+	if err != nil {
+		return 0, err
+	}
+	fi, err := os.Stat(path)
+	if err != nil {
+		return 0, fmt.Errorf("cannot find the blob %s: %w", dgst, err)
+	}
+	return fi.Size(), nil
+}
+
 // ReadAll returns a whole blob of at most limit bytes.
 func (s *Store) ReadAll(ctx context.Context, dgst digest.Digest, limit int64) ([]byte, error) {
 	r, err := s.Open(ctx, dgst)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"sync"
 
 	"github.com/davit-engine/davit"
@@ -31,6 +32,19 @@ func (b *Blobs) Has(dgst digest.Digest) bool {
 	defer b.mu.Unlock()
 	_, ok := b.data[dgst]
 	return ok
+}
+
+// add puts the blobs of an image, whatever faults there are.
+func (b *Blobs) add(image Built) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	maps.Copy(b.data, image.Blobs)
+}
+
+func (b *Blobs) size(dgst digest.Digest) int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return int64(len(b.data[dgst]))
 }
 
 // Put implements [davit.Blobs].

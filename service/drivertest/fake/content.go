@@ -133,21 +133,23 @@ func Index(images map[string]Built) Built {
 	return b
 }
 
+// archived is an entry of a docker-archive's manifest.json.
+type archived struct {
+	Config   string
+	RepoTags []string
+	Layers   []string
+}
+
 // Archive is the image as docker save wrote it before it wrote OCI layouts.
 func (b Built) Archive(tags ...string) []byte {
-	type entry struct {
-		Config   string
-		RepoTags []string
-		Layers   []string
-	}
-	e := entry{Config: b.Config.Encoded() + ".json", RepoTags: tags}
+	e := archived{Config: b.Config.Encoded() + ".json", RepoTags: tags}
 	files := map[string]string{e.Config: string(b.Blobs[b.Config])}
 	for _, l := range b.Layers {
 		name := l.Encoded() + "/layer.tar"
 		e.Layers = append(e.Layers, name)
 		files[name] = string(b.Blobs[l])
 	}
-	files["manifest.json"] = string(mustJSON([]entry{e}))
+	files["manifest.json"] = string(mustJSON([]archived{e}))
 	return Tar(files)
 }
 

@@ -24,26 +24,30 @@ import (
 // CMD and ENV, and uncompressed layers.
 type Images struct {
 	Faults
-	blobs  *Blobs
-	mu     sync.Mutex
-	images map[digest.Digest]davit.Image
-	files  map[digest.Digest]map[string]string // per layer
-	names  map[string]digest.Digest            // familiar name -> id
+	blobs     *Blobs
+	mu        sync.Mutex
+	images    map[digest.Digest]davit.Image
+	manifests map[digest.Digest]davit.Descriptor  // per image
+	files     map[digest.Digest]map[string]string // per layer
+	names     map[string]digest.Digest            // familiar name -> id
 }
 
 // NewImages returns an empty store.
 func NewImages() *Images {
 	return &Images{
 		blobs: NewBlobs(), images: map[digest.Digest]davit.Image{},
-		files: map[digest.Digest]map[string]string{}, names: map[string]digest.Digest{},
+		manifests: map[digest.Digest]davit.Descriptor{},
+		files:     map[digest.Digest]map[string]string{}, names: map[string]digest.Digest{},
 	}
 }
 
 // Add puts an image with one layer of the files into the store.
 func (s *Images) Add(tag string, config davit.ContainerConfig, files map[string]string) davit.Image {
 	b := Build(runtime.GOARCH, config, files)
+	s.blobs.add(b)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.manifests[b.Config] = b.Target
 	return s.addLocked(davit.Image{ID: b.Config, Config: config, OS: "linux", Architecture: runtime.GOARCH, Layers: b.Layers, Size: 1},
 		[]map[string]string{files}, familiar(tag))
 }
@@ -161,7 +165,15 @@ func (s *Images) Unpack(ctx context.Context, p davit.Pulled) (davit.Image, error
 	if _, ok := ref.(reference.Digested); !ok {
 		names = append(names, familiar(p.Reference))
 	}
-	return s.unpack(ctx, m.Config.Digest, layers, names)
+	return s.unpack(ctx, unpacking{p.Manifest, m.Config.Digest, layers, names})
+}
+
+// unpacking is what an image is made of.
+type unpacking struct {
+	manifest davit.Descriptor
+	id       digest.Digest
+	layers   []digest.Digest
+	names    []string
 }
 
 func (s *Images) decode(ctx context.Context, dgst digest.Digest, v any) error {
@@ -176,16 +188,16 @@ func (s *Images) decode(ctx context.Context, dgst digest.Digest, v any) error {
 }
 
 // unpack makes an image of blobs that are there.
-func (s *Images) unpack(ctx context.Context, id digest.Digest, layers []digest.Digest, names []string) (davit.Image, error) {
+func (s *Images) unpack(ctx context.Context, u unpacking) (davit.Image, error) {
 	var c imageConfig
-	if err := s.decode(ctx, id, &c); err != nil {
+	if err := s.decode(ctx, u.id, &c); err != nil {
 		return davit.Image{}, err
 	}
-	if !slices.Equal(layers, c.RootFS.DiffIDs) {
-		return davit.Image{}, davit.Errorf(davit.DigestMismatch, "image %s: its layers are not those of its config", id)
+	if !slices.Equal(u.layers, c.RootFS.DiffIDs) {
+		return davit.Image{}, davit.Errorf(davit.DigestMismatch, "image %s: its layers are not those of its config", u.id)
 	}
 	var files []map[string]string
-	for _, l := range layers {
+	for _, l := range u.layers {
 		data, err := ReadBlob(ctx, s.blobs, l)
 		if err != nil {
 			return davit.Image{}, err
@@ -198,9 +210,10 @@ func (s *Images) unpack(ctx context.Context, id digest.Digest, layers []digest.D
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.manifests[u.id] = u.manifest
 	return s.addLocked(davit.Image{
-		ID: id, Created: c.Created, OS: c.OS, Architecture: c.Architecture, Config: c.Config, Layers: layers, Size: 1,
-	}, files, names...), nil
+		ID: u.id, Created: c.Created, OS: c.OS, Architecture: c.Architecture, Config: c.Config, Layers: u.layers, Size: 1,
+	}, files, u.names...), nil
 }
 
 // Untar returns the files of an archive, directories with a slash at the end.
@@ -257,7 +270,7 @@ func (s *Images) Import(ctx context.Context, req davit.Import) (davit.Image, err
 	if err := b.Put(ctx, s.blobs); err != nil {
 		return davit.Image{}, err
 	}
-	return s.unpack(ctx, b.Config, b.Layers, names)
+	return s.unpack(ctx, unpacking{b.Target, b.Config, b.Layers, names})
 }
 
 // Load implements [images.Store].
@@ -269,10 +282,7 @@ func (s *Images) Load(ctx context.Context, req davit.Load) ([]davit.Image, error
 	if err != nil {
 		return nil, err
 	}
-	var entries []struct {
-		Config           string
-		RepoTags, Layers []string
-	}
+	var entries []archived
 	if err := json.Unmarshal([]byte(files["manifest.json"]), &entries); err != nil {
 		return nil, davit.Errorf(davit.InvalidArchive, "manifest.json: %w", err)
 	}
@@ -293,7 +303,7 @@ func (s *Images) Load(ctx context.Context, req davit.Load) ([]davit.Image, error
 		for _, t := range e.RepoTags {
 			names = append(names, familiar(t))
 		}
-		img, err := s.unpack(ctx, config.Digest, layers, names)
+		img, err := s.unpack(ctx, unpacking{s.manifestOf(config, layers), config.Digest, layers, names})
 		if err != nil {
 			return out, err
 		}
@@ -360,6 +370,129 @@ func (s *Images) Remove(ref string, force bool, inUse func(digest.Digest) string
 		out = append(out, davit.ImageDeletion{Deleted: id.String()})
 	}
 	return out, nil
+}
+
+// manifestOf stores a manifest of blobs that are there.
+func (s *Images) manifestOf(config davit.Descriptor, layers []digest.Digest) davit.Descriptor {
+	b := Built{Blobs: map[digest.Digest][]byte{}}
+	m := manifest{SchemaVersion: 2, MediaType: typeManifest, Config: &descriptor{typeConfig, config.Digest, config.Size, nil}}
+	for _, l := range layers {
+		m.Layers = append(m.Layers, descriptor{typeLayer, l, s.blobs.size(l), nil})
+	}
+	target := b.add(typeManifest, mustJSON(m)).davit()
+	s.blobs.add(b)
+	return target
+}
+
+// Original implements [images.Store].
+func (s *Images) Original(ctx context.Context, ref string) (davit.Original, error) {
+	if err := s.enterContext(ctx, "Original", ref); err != nil {
+		return davit.Original{}, err
+	}
+	img, err := s.Get(ref)
+	if err != nil {
+		return davit.Original{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return davit.Original{Image: img, Manifest: s.manifests[img.ID], Blobs: s.blobs, Release: func() error { return nil }}, nil
+}
+
+// AddDigest implements [images.Store].
+func (s *Images) AddDigest(ref string, target davit.Descriptor) error {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return davit.Errorf(davit.InvalidName, "invalid reference %q: %w", ref, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id, err := s.findLocked(ref)
+	if err == nil {
+		s.names[reference.FamiliarName(named)+"@"+target.Digest.String()] = id
+	}
+	return err
+}
+
+// Export implements [images.Store]; the archive has no OCI layout.
+func (s *Images) Export(ctx context.Context, req davit.Save) ([]davit.Image, error) {
+	if err := s.enterContext(ctx, "Export", strings.Join(req.Images, " ")); err != nil {
+		return nil, err
+	}
+	var saved []davit.Image
+	names := map[digest.Digest][]string{}
+	for _, ref := range req.Images {
+		found, tags, err := s.export(ref)
+		if err != nil {
+			return nil, err
+		}
+		for _, img := range found {
+			if _, twice := names[img.ID]; !twice {
+				saved = append(saved, img)
+			}
+			names[img.ID] = append(names[img.ID], tags[img.ID]...)
+		}
+	}
+	archive, err := s.archive(ctx, saved, names)
+	if err != nil {
+		return nil, err
+	}
+	w, err := req.Open()
+	if err != nil {
+		return nil, err
+	}
+	_, err = w.Write(archive)
+	return saved, err
+}
+
+// export finds what one name of a request means, and the names to save it with.
+func (s *Images) export(ref string) ([]davit.Image, map[digest.Digest][]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tags := map[digest.Digest][]string{}
+	named, err := reference.ParseNormalizedNamed(ref)
+	for _, n := range slices.Sorted(maps.Keys(s.names)) {
+		other, perr := reference.ParseNormalizedNamed(n)
+		if err != nil || perr != nil || strings.Contains(n, "@") {
+			continue
+		}
+		if n == familiar(ref) || (reference.IsNameOnly(named) && other.Name() == named.Name()) {
+			tags[s.names[n]] = append(tags[s.names[n]], n)
+		}
+	}
+	if len(tags) == 0 {
+		id, err := s.findLocked(ref)
+		if err != nil {
+			return nil, nil, err
+		}
+		tags[id] = nil
+	}
+	var found []davit.Image
+	for _, id := range slices.Sorted(maps.Keys(tags)) {
+		found = append(found, s.namedLocked(id))
+	}
+	return found, tags, nil
+}
+
+// archive makes a docker-archive.
+func (s *Images) archive(ctx context.Context, images []davit.Image, names map[digest.Digest][]string) ([]byte, error) {
+	var entries []archived
+	files := map[string]string{}
+	for _, img := range images {
+		e := archived{Config: img.ID.Encoded() + ".json", RepoTags: names[img.ID]}
+		for _, l := range img.Layers {
+			e.Layers = append(e.Layers, l.Encoded()+"/layer.tar")
+		}
+		for i, dgst := range append([]digest.Digest{img.ID}, img.Layers...) {
+			data, err := ReadBlob(ctx, s.blobs, dgst)
+			if err != nil {
+				return nil, err
+			}
+			files[append([]string{e.Config}, e.Layers...)[i]] = string(data)
+		}
+		entries = append(entries, e)
+	}
+	files["manifest.json"] = string(mustJSON(entries))
+	return Tar(files), nil
 }
 
 // content returns the files of an image, upper layers over lower ones.
