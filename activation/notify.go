@@ -48,11 +48,21 @@ func (s *Systemd) Extend(d time.Duration) error {
 }
 
 // Fatal says why the service is about to fail. An error with no errno in its
-// chain is reported as EIO.
-func (s *Systemd) Fatal(err error) error {
+// chain is reported as EIO. busError is its name on the bus; "" is none.
+func (s *Systemd) Fatal(err error, busError string) error {
 	errno := unix.EIO
 	_ = errors.As(err, &errno) // left as it is if there is none
-	return s.Notify(statusLine(err.Error()), "ERRNO="+strconv.Itoa(int(errno)))
+	lines := []string{statusLine(err.Error()), "ERRNO=" + strconv.Itoa(int(errno))}
+	if busError != "" {
+		lines = append(lines, "BUSERROR="+busError)
+	}
+	return s.Notify(lines...)
+}
+
+// Trigger has systemd act at once as when the watchdog was not told for too
+// long. It is for what proves that the process cannot be trusted any more.
+func (s *Systemd) Trigger(status string) error {
+	return s.Notify("WATCHDOG=trigger", statusLine(status))
 }
 
 // Barrier returns when systemd has processed all that was sent before.

@@ -3,18 +3,15 @@
 package activation
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -24,6 +21,7 @@ import (
 // manager is systemd's end of the notify socket.
 type manager struct {
 	t    *testing.T
+	path string
 	conn *net.UnixConn
 }
 
@@ -45,7 +43,7 @@ func newManager(t *testing.T) (*manager, *Systemd) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &manager{t: t, conn: conn}, s
+	return &manager{t: t, path: path, conn: conn}, s
 }
 
 // receive returns the next datagram and the descriptors that came with it.
@@ -92,8 +90,9 @@ func TestNotify(t *testing.T) {
 		{func() error { return s.Status("a\nMAINPID=1\r\n") }, "STATUS=a MAINPID=1"},
 		{func() error { return s.Stopping("Waiting for 3 jobs") }, "STOPPING=1\nSTATUS=Waiting for 3 jobs"},
 		{func() error { return s.Extend(30 * time.Second) }, "EXTEND_TIMEOUT_USEC=30000000"},
-		{func() error { return s.Fatal(fmt.Errorf("cannot bind: %w", unix.EADDRINUSE)) }, "STATUS=cannot bind: address already in use\nERRNO=98"},
-		{func() error { return s.Fatal(errors.New("odd")) }, "STATUS=odd\nERRNO=5"},
+		{func() error { return s.Fatal(fmt.Errorf("cannot bind: %w", unix.EADDRINUSE), "org.example.Failed") }, "STATUS=cannot bind: address already in use\nERRNO=98\nBUSERROR=org.example.Failed"},
+		{func() error { return s.Fatal(errors.New("odd"), "") }, "STATUS=odd\nERRNO=5"},
+		{func() error { return s.Trigger("lost count") }, "WATCHDOG=trigger\nSTATUS=lost count"},
 		{func() error { return s.DropFDs("state") }, "FDSTOREREMOVE=1\nFDNAME=stored-state"},
 	}
 	for _, tt := range tests {
@@ -181,7 +180,7 @@ func TestStoreFDs(t *testing.T) {
 
 func TestNobodyListens(t *testing.T) {
 	s := new(Systemd)
-	if err := errors.Join(s.Ready(""), s.Barrier(t.Context()), s.StoreFDs("x", os.Stdin), s.Fatal(os.ErrClosed)); err != nil {
+	if err := errors.Join(s.Ready(""), s.Barrier(t.Context()), s.StoreFDs("x", os.Stdin), s.Fatal(os.ErrClosed, "")); err != nil {
 		t.Error(err)
 	}
 	_, gone := newManager(t)
@@ -207,70 +206,4 @@ func TestAbstractNotifySocket(t *testing.T) {
 	if text, _ := (&manager{t: t, conn: conn}).receive(); text != "READY=1\nSTATUS=up" {
 		t.Errorf("got %q", text)
 	}
-}
-
-func TestWatchdogPingsOnlyWhenWell(t *testing.T) {
-	m, s := newManager(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	results := make(chan error)
-	ended := make(chan struct{})
-	var log bytes.Buffer
-	go func() {
-		defer close(ended)
-		s.RunWatchdog(ctx, 30*time.Millisecond, func(ctx context.Context) error {
-			if _, ok := ctx.Deadline(); !ok {
-				t.Error("no deadline")
-			}
-			select {
-			case err := <-results:
-				return err
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		}, slog.New(slog.NewTextHandler(&log, nil)))
-	}()
-	send := func(err error) {
-		t.Helper()
-		select {
-		case results <- err:
-		case <-time.After(5 * time.Second):
-			t.Fatal("no check runs")
-		}
-	}
-	send(errors.New("queue is stuck"))
-	send(nil)
-	if text, _ := m.receive(); text != "WATCHDOG=1" {
-		t.Errorf("got %q", text)
-	}
-	send(nil)
-	cancel()
-	<-ended
-	if !strings.Contains(log.String(), "queue is stuck") {
-		t.Errorf("log is %s", log.String())
-	}
-}
-
-// With fake time: a check that is late, though it says it is well, is not.
-func TestWatchdogTimes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
-		ctx, cancel := context.WithTimeout(t.Context(), 95*time.Second)
-		defer cancel()
-		var at []time.Duration
-		began := time.Now()
-		new(Systemd).RunWatchdog(ctx, 90*time.Second, func(ctx context.Context) error {
-			at = append(at, time.Since(began))
-			if len(at) == 2 {
-				<-time.After(31 * time.Second) // in fake time
-			}
-			return nil
-		}, slog.New(slog.NewTextHandler(&log, nil)))
-		if diff := cmp.Diff([]time.Duration{0, 30 * time.Second, 61 * time.Second, 90 * time.Second}, at); diff != "" {
-			t.Errorf("checks (-want +got):\n%s", diff)
-		}
-		if n := strings.Count(log.String(), "self-check failed"); n != 1 {
-			t.Errorf("log is %s", log.String())
-		}
-		new(Systemd).RunWatchdog(ctx, 0, nil, nil)
-	})
 }

@@ -245,7 +245,7 @@ func (d *daemon) watchdog(ctx context.Context) {
 	if interval <= 0 {
 		return
 	}
-	d.systemd.RunWatchdog(ctx, interval, d.selfCheck, d.log)
+	d.systemd.RunWatchdog(ctx, &activation.Watchdog{Interval: interval, Log: d.log, Checks: []activation.Check{{Name: "engine", Run: d.selfCheck}}})
 }
 
 // selfCheck proves that a job can run, the socket answers and the bus answers.
@@ -278,7 +278,7 @@ func (d *daemon) reloadConfig() (davit.Config, error) { return d.line.load() }
 // fail takes the orderly way down after a failure.
 func (d *daemon) fail(ctx context.Context, cause error) int {
 	d.log.Error("davitd failed", "error", cause)
-	if err := d.systemd.Fatal(cause); err != nil {
+	if err := d.systemd.Fatal(cause, davit.BusName+"."+string(davit.CodeOf(cause))); err != nil {
 		d.log.Debug("cannot tell systemd of the failure", "error", err)
 	}
 	d.shutdown(ctx, cause)
