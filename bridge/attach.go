@@ -230,7 +230,7 @@ func (a attachment) publish(ctx context.Context, ep davit.Endpoint) error {
 		return nil
 	}
 	if a.firewall == nil {
-		a.d.log.Warn("published ports lead nowhere without iptables", "container", davit.ShortID(ep.ContainerID))
+		a.d.log.Warn("published ports lead nowhere without iptables", "container_id", ep.ContainerID)
 		return nil
 	}
 	if err := a.firewall.Publish(ctx, ep.EndpointID, publication(ep)); err != nil {

@@ -230,7 +230,7 @@ func (d *Driver) claim(live []davit.Endpoint) {
 			continue
 		}
 		if err := d.pool.Claim(ep.Address.Addr()); err != nil {
-			d.log.Warn("cannot take over an endpoint", "container", davit.ShortID(ep.ContainerID), "error", err)
+			d.log.Warn("cannot take over an endpoint", "container_id", ep.ContainerID, "error", err)
 			continue
 		}
 		d.ports.Claim(ep.ContainerID, ep.Ports)

@@ -475,3 +475,61 @@ func TestWatchersSeeTheWholeLife(t *testing.T) {
 		}
 	})
 }
+
+// records collects what an engine logs, one map for each record.
+type records struct {
+	mu  sync.Mutex
+	out []map[string]string
+}
+
+func (r *records) Enabled(context.Context, slog.Level) bool { return true }
+func (r *records) WithAttrs([]slog.Attr) slog.Handler       { return r }
+func (r *records) WithGroup(string) slog.Handler            { return r }
+
+func (r *records) Handle(_ context.Context, rec slog.Record) error {
+	m := map[string]string{"msg": rec.Message, "level": rec.Level.String()}
+	rec.Attrs(func(a slog.Attr) bool {
+		m[a.Key] = a.Value.String()
+		return true
+	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.out = append(r.out, m)
+	return nil
+}
+
+func TestRecordsSayWhatAJobIsAbout(t *testing.T) {
+	r := &records{}
+	e := engine.New(slog.New(r))
+	about := func(q work) []slog.Attr {
+		if q.Subject == "unknown" {
+			return nil
+		}
+		return []slog.Attr{slog.String("ship", q.Subject)}
+	}
+	typ := engine.Type[work]{Attrs: about, Subject: func(q work) (string, string) { return "", q.Subject }}
+	must(t, engine.Register(e, typ, func(ctx context.Context, j *engine.Job, q work) (string, error) { return q.Do(ctx, j) }))
+	for _, subject := range []string{"known", "unknown"} {
+		_, err := engine.Do(t.Context(), e, work{Subject: subject, Do: func(_ context.Context, j *engine.Job) (string, error) {
+			j.Annotate(slog.String("made", "later"))
+			return "", nil
+		}})
+		must(t, err)
+	}
+	e.Jobs() // returns once the last record is written
+	if len(r.out) != 4 {
+		t.Fatalf("%d records, want begin and end of two jobs: %v", len(r.out), r.out)
+	}
+	for i, want := range []map[string]string{
+		{"msg": "job begins", "ship": "known", "made": "", "subject": "", "job": "1", "type": "work", "level": "DEBUG"},
+		{"msg": "job ends", "ship": "known", "made": "later", "subject": "", "result": "done", "level": "INFO"},
+		{"msg": "job begins", "ship": "", "subject": "unknown"},
+		{"msg": "job ends", "ship": "", "subject": "", "made": "later"},
+	} {
+		for key, value := range want {
+			if got := r.out[i][key]; got != value {
+				t.Errorf("record %d: %s is %q, want %q", i, key, got, value)
+			}
+		}
+	}
+}

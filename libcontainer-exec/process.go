@@ -202,7 +202,7 @@ func (p *Process) afterLoss() {
 			break
 		}
 		if wait == maxPoll {
-			p.rt.log.Warn("cannot reach the monitor of a container", "container", p.name, "error", errors.Join(err, goneErr))
+			p.rt.log.Warn("cannot reach the monitor of a container", "container", p.name, "container_id", p.id, "error", errors.Join(err, goneErr))
 		}
 		timer := time.NewTimer(wait)
 		select {
@@ -215,7 +215,7 @@ func (p *Process) afterLoss() {
 	p.setClient(nil)
 	u, err := p.verdict()
 	if err != nil {
-		p.rt.log.Warn("cannot tell how a container ended", "container", p.name, "error", err)
+		p.rt.log.Warn("cannot tell how a container ended", "container", p.name, "container_id", p.id, "error", err)
 		u = davit.Update{Status: davit.StatusDead, Exit: davit.Exit{Code: lostCode, At: time.Now().UTC(), Error: "the container's monitor was lost"}}
 	}
 	p.push(u)

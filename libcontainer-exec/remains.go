@@ -51,10 +51,10 @@ func (r *Runtime) killRemains(id string) error {
 	var state protocol.State
 	var spec protocol.HolderSpec
 	if err := protocol.ReadFile(filepath.Join(dir, protocol.StateFile), &state); err != nil && !errors.Is(err, os.ErrNotExist) {
-		r.log.Warn("cannot read a dead monitor's state", "id", id, "error", err)
+		r.log.Warn("cannot read a dead monitor's state", "container_id", id, "error", err)
 	}
 	if err := protocol.ReadFile(filepath.Join(dir, protocol.SpecFile), &spec); err != nil && !errors.Is(err, os.ErrNotExist) {
-		r.log.Warn("cannot read a dead monitor's spec", "id", id, "error", err)
+		r.log.Warn("cannot read a dead monitor's spec", "container_id", id, "error", err)
 	}
 	if state.Pid > 0 && state.PidStart != 0 && lives(state.Pid, state.PidStart) {
 		_ = unix.Kill(state.Pid, unix.SIGKILL) // the first process takes its pid namespace along

@@ -4,6 +4,7 @@ package service
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"slices"
 	"sync"
@@ -55,6 +56,11 @@ func (c *container) name() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.rec.Name
+}
+
+// attrs is what the log calls a container by.
+func (c *container) attrs() []slog.Attr {
+	return []slog.Attr{slog.String("container", c.name()), slog.String("container_id", c.id)}
 }
 
 // record returns a copy of the record.

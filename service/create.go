@@ -49,6 +49,7 @@ func (s *Service) create(ctx context.Context, j *engine.Job, q davit.Create) (da
 	if err != nil {
 		return none, err
 	}
+	j.Annotate(c.attrs()...)
 	if err := s.makeContainer(ctx, j, c, img); err != nil {
 		return none, err
 	}

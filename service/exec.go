@@ -81,11 +81,12 @@ func (s *Service) findExec(id string) (*execSession, *container, error) {
 }
 
 // execStart runs the session's process.
-func (s *Service) execStart(ctx context.Context, _ *engine.Job, q davit.ExecStart) (davit.Nothing, error) {
+func (s *Service) execStart(ctx context.Context, j *engine.Job, q davit.ExecStart) (davit.Nothing, error) {
 	x, c, err := s.findExec(q.ID)
 	if err != nil {
 		return davit.Nothing{}, err
 	}
+	j.Annotate(c.attrs()...)
 	proc, err := c.process()
 	if err != nil {
 		return davit.Nothing{}, err

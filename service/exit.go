@@ -45,7 +45,7 @@ func (s *Service) apply(c *container, u davit.Update) {
 		c.update(func(r *davit.Container) { r.State.Status = davit.StatusPaused })
 	case davit.StatusExited, davit.StatusDead:
 		if _, err := engine.Do(s.base, s.eng, davit.Exited{Container: c.id, Exit: u.Exit}); err != nil {
-			s.log.Error("cannot record an exit", "container", c.name(), "error", err)
+			s.log.Error("cannot record an exit", "container", c.name(), "container_id", c.id, "error", err)
 		}
 		if u.Status == davit.StatusDead {
 			s.restartLost(c)
@@ -61,9 +61,9 @@ func (s *Service) restartLost(c *container) {
 	if rec.State.StoppedByAPI || policy == "" || policy == "no" {
 		return
 	}
-	s.log.Warn("the monitor of a container was lost; its restart policy starts it again", "container", rec.Name)
+	s.log.Warn("the monitor of a container was lost; its restart policy starts it again", "container", rec.Name, "container_id", rec.ID)
 	if _, err := s.eng.Submit(s.base, davit.Start{Container: c.id}); err != nil {
-		s.log.Error("cannot start a container again", "container", rec.Name, "error", err)
+		s.log.Error("cannot start a container again", "container", rec.Name, "container_id", rec.ID, "error", err)
 	}
 }
 

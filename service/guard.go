@@ -28,6 +28,7 @@ func guarded[Q engine.Request](t engine.Type[Q], rule func(context.Context, Q) e
 func entering[Q engine.Request](s *Service, t engine.Type[Q], ref func(*Q) *string) engine.Type[Q] {
 	name := func(q Q) string { return *ref(&q) }
 	t.Access = access.Enter(s.rules, t.Action, name)
+	t.Attrs = attrsOf(s, name)
 	t.Pin = func(q Q) Q {
 		if c, err := s.find(name(q)); err == nil {
 			*ref(&q) = c.id

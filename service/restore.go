@@ -80,7 +80,7 @@ func (s *Service) adopt(ctx context.Context, c *container) {
 		s.endAtRestore(c, davit.Exit{Code: lostExit, At: time.Now().UTC()})
 		return
 	}
-	s.log.Error("cannot adopt container yet", "container", rec.Name, "error", err)
+	s.log.Error("cannot adopt container yet", "container", rec.Name, "container_id", rec.ID, "error", err)
 	s.watching.Go(func() { s.adoptLater(c) }) //nolint:contextcheck // goes on after the restore, under the context of the boot
 }
 
@@ -118,7 +118,7 @@ func (s *Service) takeOver(c *container, proc davit.Process) {
 			ctx, cancel := context.WithTimeout(s.base, killTimeout)
 			defer cancel()
 			err := s.abandon(ctx, c.id, proc)
-			s.log.Warn("ended a container that its daemon did not come to start", "container", c.name(), "error", err)
+			s.log.Warn("ended a container that its daemon did not come to start", "container", c.name(), "container_id", c.id, "error", err)
 			s.apply(c, davit.Update{Status: davit.StatusDead, Exit: davit.Exit{Code: lostExit, At: time.Now().UTC()}})
 			return
 		}
@@ -163,7 +163,7 @@ func (s *Service) adoptProcess(ctx context.Context, c *container, proc davit.Pro
 		c.mu.Unlock()
 		s.apply(c, u)
 		s.follow(c, proc)
-		s.log.Info("adopted container", "container", c.name(), "pid", u.Pid)
+		s.log.Info("adopted container", "container", c.name(), "container_id", c.id, "pid", u.Pid)
 		return nil
 	case <-slow.C:
 		// Its monitor is stuck, in a dead file system say. The others do not wait
@@ -172,7 +172,7 @@ func (s *Service) adoptProcess(ctx context.Context, c *container, proc davit.Pro
 		c.proc = proc
 		c.mu.Unlock()
 		s.follow(c, proc)
-		s.log.Warn("the monitor of a container does not tell its state yet", "container", c.name())
+		s.log.Warn("the monitor of a container does not tell its state yet", "container", c.name(), "container_id", c.id)
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -188,7 +188,7 @@ const adoptPatience = 5 * time.Second
 func (s *Service) endAtRestore(c *container, x davit.Exit) {
 	c.update(func(r *davit.Container) { r.Endpoints = nil })
 	if err := s.recordExit(c, x); err != nil {
-		s.log.Error("cannot record an exit", "container", c.name(), "error", err)
+		s.log.Error("cannot record an exit", "container", c.name(), "container_id", c.id, "error", err)
 	}
 }
 
@@ -201,7 +201,7 @@ func (s *Service) dropOrphan(ctx context.Context, id string) {
 		err = s.Runtime.Forget(id)
 	}
 	if err != nil {
-		s.log.Warn("cannot remove what a container without a record left", "id", id, "error", err)
+		s.log.Warn("cannot remove what a container without a record left", "container_id", id, "error", err)
 	}
 }
 

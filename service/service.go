@@ -103,6 +103,8 @@ func (s *Service) register(o Options) error {
 
 func (s *Service) registerContainers() error {
 	e := s.eng
+	exit := internal(beside(s, "", func(q davit.Exited) string { return q.Container }))
+	exit.Fixed = true
 	return errors.Join(
 		engine.Register(e, guarded(labelled(davit.ActionManageContainers, func(q davit.Create) string { return cmp.Or(q.Name, q.Config.Image) }), s.rules.Create), s.create),
 		engine.Register(e, guarded(labelled(davit.ActionManageContainers, func(q davit.Run) string { return cmp.Or(q.Create.Name, q.Create.Config.Image) }), s.rules.Run), s.run),
@@ -110,18 +112,18 @@ func (s *Service) registerContainers() error {
 		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.Stop) string { return q.Container }), s.stop),
 		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.Restart) string { return q.Container }), s.restart),
 		// kill and resize do not queue: they must reach a container that a stop waits for.
-		engine.Register(e, labelled(davit.ActionManageContainers, func(q davit.Kill) string { return q.Container }), s.kill),
+		engine.Register(e, beside(s, davit.ActionManageContainers, func(q davit.Kill) string { return q.Container }), s.kill),
 		engine.Register(e, engine.Type[davit.Resize]{Action: davit.ActionManageContainers, Class: engine.Query}, s.resize),
 		// delete does not queue either: forced, it ends what a stop still waits for.
-		engine.Register(e, labelled(davit.ActionManageContainers, func(q davit.Delete) string { return q.Container }), s.remove),
+		engine.Register(e, beside(s, davit.ActionManageContainers, func(q davit.Delete) string { return q.Container }), s.remove),
 		engine.Register(e, internal(onContainer(s, "", func(q davit.Destroy) string { return q.Container })), s.destroy),
 		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.Rename) string { return q.Container }), s.rename),
 		engine.Register(e, engine.Type[davit.Containers]{Action: davit.ActionInspect, Class: engine.Query}, s.list),
 		engine.Register(e, engine.Type[davit.ContainerInspect]{Action: davit.ActionInspect, Class: engine.Query}, s.inspect),
 		engine.Register(e, engine.Type[davit.Top]{Action: davit.ActionInspect, Class: engine.Query}, s.top),
-		engine.Register(e, engine.Type[davit.AllocateInterface]{Internal: true}, s.allocateInterface),
-		engine.Register(e, engine.Type[davit.ReleaseInterface]{Internal: true}, s.releaseInterface),
-		engine.Register(e, engine.Type[davit.Exited]{Internal: true, Fixed: true}, s.exited),
+		engine.Register(e, internal(beside(s, "", func(q davit.AllocateInterface) string { return q.Container })), s.allocateInterface),
+		engine.Register(e, internal(beside(s, "", func(q davit.ReleaseInterface) string { return q.Container })), s.releaseInterface),
+		engine.Register(e, exit, s.exited),
 	)
 }
 
@@ -129,8 +131,8 @@ func (s *Service) registerStreams() error {
 	e := s.eng
 	return errors.Join(
 		engine.Register(e, entering(s, engine.Type[davit.Attach]{Action: davit.ActionShell, Class: engine.Follow}, func(q *davit.Attach) *string { return &q.Container }), s.attach),
-		engine.Register(e, engine.Type[davit.Logs]{Action: davit.ActionReadLogs, Class: engine.Follow}, s.logs),
-		engine.Register(e, engine.Type[davit.Wait]{Action: davit.ActionInspect, Class: engine.Follow}, s.wait),
+		engine.Register(e, following(beside(s, davit.ActionReadLogs, func(q davit.Logs) string { return q.Container })), s.logs),
+		engine.Register(e, following(beside(s, davit.ActionInspect, func(q davit.Wait) string { return q.Container })), s.wait),
 		engine.Register(e, engine.Type[davit.Events]{Action: davit.ActionInspect, Class: engine.Follow}, s.followEvents),
 		engine.Register(e, guarded(entering(s, engine.Type[davit.ExecCreate]{Action: davit.ActionExec}, func(q *davit.ExecCreate) *string { return &q.Exec.ContainerID }), s.rules.ExecCreate), s.execCreate),
 		engine.Register(e, guarded(engine.Type[davit.ExecStart]{Action: davit.ActionExec, Class: engine.Follow}, s.rules.ExecStart), s.execStart),
@@ -161,13 +163,39 @@ func (s *Service) registerNetworks() error {
 // onContainer makes the jobs of a type wait for one another when they are
 // about the same container, by whatever name they call it.
 func onContainer[Q engine.Request](s *Service, action string, name func(Q) string) engine.Type[Q] {
-	return engine.Type[Q]{Action: action, Subject: func(q Q) (string, string) {
+	t := beside(s, action, name)
+	t.Subject = func(q Q) (string, string) {
 		c, err := s.find(name(q))
 		if err != nil {
 			return "", name(q)
 		}
 		return "container:" + c.id, c.name()
-	}}
+	}
+	return t
+}
+
+// beside is for jobs about a container that do not wait for one another.
+func beside[Q engine.Request](s *Service, action string, name func(Q) string) engine.Type[Q] {
+	t := labelled(action, name)
+	t.Attrs = attrsOf(s, name)
+	return t
+}
+
+// attrsOf is what the log calls the container by that a request is about.
+func attrsOf[Q engine.Request](s *Service, name func(Q) string) func(Q) []slog.Attr {
+	return func(q Q) []slog.Attr {
+		c, err := s.find(name(q))
+		if err != nil {
+			return nil // the label is all that is known
+		}
+		return c.attrs()
+	}
+}
+
+// following makes the jobs of a type last as long as their caller.
+func following[Q engine.Request](t engine.Type[Q]) engine.Type[Q] {
+	t.Class = engine.Follow
+	return t
 }
 
 // internal closes a type to the front doors.

@@ -29,6 +29,9 @@ func (s *Service) run(ctx context.Context, j *engine.Job, q davit.Run) (davit.Cr
 	if err != nil {
 		return made, err
 	}
+	if c, err := s.find(made.ID); err == nil {
+		j.Annotate(c.attrs()...)
+	}
 	if _, err := engine.Do(ctx, s.eng, davit.Start{Container: made.ID}); err != nil {
 		_, derr := engine.Do(context.WithoutCancel(ctx), s.eng, davit.Delete{Container: made.ID, Force: true, Volumes: true})
 		if davit.CodeOf(derr) == davit.NoSuchContainer {
@@ -82,7 +85,7 @@ func (s *Service) recordFailure(c *container, cause error) {
 	})
 	rec.Endpoints = nil // those in memory are needed by the undo, which comes after this
 	if err := s.State.PutContainer(&rec); err != nil {
-		s.log.Warn("cannot record a failed start", "container", rec.Name, "error", err)
+		s.log.Warn("cannot record a failed start", "container", rec.Name, "container_id", rec.ID, "error", err)
 	}
 }
 

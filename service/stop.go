@@ -93,7 +93,7 @@ func (s *Service) wantStopped(c *container) {
 		return
 	}
 	if err := s.State.PutContainer(&rec); err != nil {
-		s.log.Warn("cannot record a stop", "container", rec.Name, "error", err)
+		s.log.Warn("cannot record a stop", "container", rec.Name, "container_id", rec.ID, "error", err)
 	}
 }
 

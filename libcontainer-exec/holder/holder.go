@@ -26,15 +26,16 @@ import (
 )
 
 type holder struct {
-	dir    string
-	spec   protocol.Holder
-	id     string
-	cgroup string // of the container, absolute below the hierarchies' roots
-	reaper *reaper
-	notify notifier
-	log    *containerlog.Writer // nil without a log
-	stderr *os.File
-	held   *os.File // keeps the container locked to this process
+	dir     string
+	spec    protocol.Holder
+	id      string
+	cgroup  string // of the container, absolute below the hierarchies' roots
+	reaper  *reaper
+	notify  notifier
+	log     *containerlog.Writer // nil without a log
+	stderr  *os.File
+	warning string   // begins what complain writes
+	held    *os.File // keeps the container locked to this process
 
 	started  chan startRequest
 	idle     chan struct{} // a connection ended, and it was the last
@@ -63,11 +64,18 @@ type holder struct {
 // the exit status of the process: the container's own, or 0 when somebody
 // asked it to end.
 func Main(id string) int {
+	// Where stderr is the journal, lines begin with their priority
+	// (sd-daemon(3)). open clears the environment.
+	failure, warning := "", ""
+	if os.Getenv("JOURNAL_STREAM") != "" {
+		failure, warning = "<3>", "<4>"
+	}
 	h, err := open(id)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "davit-holder:", err)
+		fmt.Fprintln(os.Stderr, failure+"davit-holder:", err)
 		return 1
 	}
+	h.warning = warning
 	return h.serve()
 }
 
@@ -228,5 +236,5 @@ func (h *holder) setState(change func(*protocol.State)) {
 // complain is for what nobody waits to hear: it goes to the unit's journal, or
 // to monitor.log.
 func (h *holder) complain(what string, err error) {
-	_, _ = h.stderr.WriteString("davit-holder: " + what + ": " + err.Error() + "\n")
+	_, _ = h.stderr.WriteString(h.warning + "davit-holder: " + what + ": " + err.Error() + "\n")
 }

@@ -217,7 +217,7 @@ func (s *Store) Keep(ids []string) error {
 	})
 	errs := []error{err}
 	for _, id := range gone {
-		s.log.Info("removing the root file system of a container that is gone", "container", id)
+		s.log.Info("removing the root file system of a container that is gone", "container_id", id)
 		errs = append(errs, s.Remove(id))
 	}
 	return errors.Join(errs...)
