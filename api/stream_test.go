@@ -604,6 +604,27 @@ func TestLoadCut(t *testing.T) {
 	}
 }
 
+// TestLoadCancelled cancels a job whose client has stopped to send: the handler
+// waits in a read of the connection, which knows nothing of the job.
+func TestLoadCancelled(t *testing.T) {
+	d := openDoor(t)
+	jobs, ended := make(chan *engine.Job, 1), make(chan error, 1)
+	handle(d, engine.Change, func(ctx context.Context, j *engine.Job, q davit.Load) ([]davit.Image, error) {
+		jobs <- j
+		_, err := io.Copy(io.Discard, q.Source)
+		ended <- err
+		return nil, errors.Join(ctx.Err(), err)
+	})
+	c, _ := d.dial("POST /images/load HTTP/1.1\r\nHost: d\r\nContent-Length: 1000\r\n\r\nhalf")
+	defer c.Close()
+	if err := within(t, "the load", jobs).Cancel(); err != nil {
+		t.Fatal(err)
+	}
+	if err := within(t, "the end of the load", ended); err == nil {
+		t.Error("a body that was cut looks whole")
+	}
+}
+
 func TestImport(t *testing.T) {
 	d := openDoor(t)
 	handle(d, engine.Change, func(_ context.Context, _ *engine.Job, q davit.Import) (davit.Image, error) {
