@@ -77,12 +77,17 @@ func provisions(t *testing.T, web string) map[string]string {
 	return map[string]string{"/davit.deb": debs[0], "/usr/local/bin/docker": docker, "/web.tar": web}
 }
 
-// step runs one subtest, and the test ends with the first that fails: each goes
-// on from the state that the one before it left.
-func step(t *testing.T, name string, f func(t *testing.T)) {
-	t.Helper()
-	if !t.Run(name, f) {
-		t.FailNow()
+// step runs one subtest in the guest, and the test ends with the first that
+// fails: each goes on from the state that the one before it left.
+func (g *guest) step(name string, f func(t *testing.T, g *guest)) {
+	outer := g.t
+	outer.Helper()
+	if !outer.Run(name, func(t *testing.T) {
+		g.t = t
+		defer func() { g.t = outer }()
+		f(t, g)
+	}) {
+		outer.FailNow()
 	}
 }
 
@@ -111,7 +116,7 @@ func echo(conn interface {
 func TestBoot(t *testing.T) {
 	require(t, "systemd-nspawn", "mmdebstrap", "ip", "nsenter")
 	tree, web := trees(t, "tree", "")
-	scenario(t, boot(t, &nspawn{}, tree, provisions(t, web)))
+	scenario(boot(t, &nspawn{}, tree, provisions(t, web)))
 }
 
 // TestBootUnified gives the guest nothing but cgroup v2: systemd then confines
@@ -122,7 +127,7 @@ func TestBootUnified(t *testing.T) {
 		t.Skip("needs a machine whose guests get cgroup v1 otherwise")
 	}
 	tree, web := trees(t, "tree", "")
-	scenario(t, boot(t, &nspawn{unified: true}, tree, provisions(t, web)))
+	scenario(boot(t, &nspawn{unified: true}, tree, provisions(t, web)))
 }
 
 // TestBootVM has Debian's own kernel and cgroup v2. It takes two minutes where
@@ -131,46 +136,37 @@ func TestBootUnified(t *testing.T) {
 func TestBootVM(t *testing.T) {
 	require(t, "qemu-system-x86_64", "mke2fs", "debugfs", "mmdebstrap", "ip", "nsenter")
 	tree, web := trees(t, "vm", os.Getenv("DAVIT_BOOT_SUITE"))
-	scenario(t, boot(t, &vm{}, tree, provisions(t, web)))
+	scenario(boot(t, &vm{}, tree, provisions(t, web)))
 }
 
 // scenario is an administrator's day, on a machine that has just been booted.
-func scenario(t *testing.T, g *guest) {
-	on := func(f func(t *testing.T, g *guest)) func(*testing.T) {
-		return func(t *testing.T) {
-			outer := g.t
-			g.t = t
-			defer func() { g.t = outer }()
-			f(t, g)
-		}
-	}
-
-	step(t, "the package installs and enables the socket alone", on(func(t *testing.T, g *guest) {
+func scenario(g *guest) {
+	g.step("the package installs and enables the socket alone", func(t *testing.T, g *guest) {
 		g.must("dpkg --install /davit.deb")
 		want(t, g.property("davit.socket", "ActiveState"), "active")
 		want(t, g.property("davit.service", "ActiveState"), "inactive")
 		want(t, g.must("systemctl is-enabled davit.socket"), "enabled")
 		want(t, g.must("stat --format='%a %U %G' /run/davit/davit.sock"), "660 root davit")
-	}))
-	step(t, "the first connection starts the daemon and is answered", on(firstConnection))
-	step(t, "a call on the bus starts the daemon", on(busActivation))
-	step(t, "the bus is for root only", on(busPolicy))
-	step(t, "a reload reads the configuration again", on(reloads))
-	step(t, "an image is imported and a container serves", on(serves))
-	step(t, "the container is a unit", on(isUnit))
-	step(t, "a renamed container keeps its unit and frees its name", on(renamed))
-	step(t, "its jobs are on the bus", on(func(t *testing.T, g *guest) {
+	})
+	g.step("the first connection starts the daemon and is answered", firstConnection)
+	g.step("a call on the bus starts the daemon", busActivation)
+	g.step("the bus is for root only", busPolicy)
+	g.step("a reload reads the configuration again", reloads)
+	g.step("an image is imported and a container serves", serves)
+	g.step("the container is a unit", isUnit)
+	g.step("a renamed container keeps its unit and frees its name", renamed)
+	g.step("its jobs are on the bus", func(t *testing.T, g *guest) {
 		jobs := g.must("busctl call " + manager + " ListJobs")
 		for _, job := range []string{`"import"`, `"create"`, `"start"`} {
 			if !strings.Contains(jobs, job) {
 				t.Errorf("no job %s in %s", job, jobs)
 			}
 		}
-	}))
-	step(t, "container and connection survive the daemon", on(survives))
-	step(t, "the watchdog is fed", on(feedsWatchdog))
-	step(t, "stopping the unit stops the container", on(stopsByUnit))
-	step(t, "poweroff with a running container is clean", on(powersOff))
+	})
+	g.step("container and connection survive the daemon", survives)
+	g.step("the watchdog is fed", feedsWatchdog)
+	g.step("stopping the unit stops the container", stopsByUnit)
+	g.step("poweroff with a running container is clean", powersOff)
 }
 
 func want(t *testing.T, got, want string) {

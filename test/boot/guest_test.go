@@ -75,6 +75,14 @@ func boot(t *testing.T, m machine, tree string, files map[string]string) *guest 
 	t.Cleanup(func() { host(t, "ip", "netns", "delete", g.netns) })
 	g.outside("ip", "link", "set", "lo", "up")
 	m.boot(g)
+	t.Cleanup(func() {
+		if !t.Failed() || !g.running() {
+			return
+		}
+		if r, err := m.exec("journalctl --no-pager --boot --output=short-monotonic --lines=200 | grep -F davit"); err == nil {
+			t.Logf("the guest's journal of Davit:\n%s", r.out)
+		}
+	})
 	g.eventually(2*time.Minute, "the guest's boot is complete", func() bool {
 		state := strings.TrimSpace(g.run("systemctl is-system-running 2>/dev/null").out)
 		return state == "running" || state == "degraded"

@@ -11,12 +11,12 @@
 # shellcheck disable=SC2016 # hooks expand their own arguments
 set -eu
 
-revision=4 # raise when something below changes
+revision=5 # raise when something below changes
 kind=$1
 cache=$2
 suite=${3:-bookworm}
 tree=$cache/$kind-$suite-$revision
-packages=systemd,systemd-sysv,dbus,iptables,iproute2,libseccomp2,procps,curl,kmod,udev
+packages=systemd,systemd-sysv,dbus,polkitd,libglib2.0-bin,iptables,iproute2,libseccomp2,procps,curl,kmod,udev
 case $kind in
 tree) ;;
 vm) packages=$packages,linux-image-cloud-amd64,initramfs-tools ;;
