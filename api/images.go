@@ -147,11 +147,27 @@ func deleteImage(c *call) error {
 	if err != nil {
 		return err
 	}
+	return c.reply(http.StatusOK, deletions(list))
+}
+
+func deletions(list []davit.ImageDeletion) []image.DeleteResponse {
 	out := []image.DeleteResponse{}
 	for _, d := range list {
 		out = append(out, image.DeleteResponse{Deleted: d.Deleted, Untagged: d.Untagged})
 	}
-	return c.reply(http.StatusOK, out)
+	return out
+}
+
+func pruneImages(c *call) error {
+	filters, err := c.filters("dangling", "label", "label!", "until")
+	if err != nil {
+		return err
+	}
+	done, err := run(c, davit.Prune{Class: "image", Filters: filters})
+	if err != nil {
+		return err
+	}
+	return c.reply(http.StatusOK, image.PruneReport{ImagesDeleted: deletions(done.Images), SpaceReclaimed: uint64(max(0, done.Reclaimed))})
 }
 
 // joinReference makes one reference of a name and a tag or digest.

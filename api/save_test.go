@@ -74,3 +74,20 @@ func TestSaveImages(t *testing.T) {
 		t.Errorf("docker save asked for (-want +got):\n%s", diff)
 	}
 }
+
+func TestPruneImages(t *testing.T) {
+	d := openDoor(t)
+	handle(d, engine.Change, func(_ context.Context, _ *engine.Job, q davit.Prune) (davit.Pruned, error) {
+		if diff := cmp.Diff(davit.Prune{Class: "image", Filters: map[string][]string{"dangling": {"false"}, "label!": {"keep"}, "until": {"24h"}}}, q); diff != "" {
+			t.Errorf("asked for (-want +got):\n%s", diff)
+		}
+		return davit.Pruned{Images: []davit.ImageDeletion{{Untagged: "a:v1"}, {Deleted: "sha256:aa"}}, Reclaimed: 2_000_000}, nil
+	})
+	out, errs, code := docker(t, d, "", "image", "prune", "-af", "--filter", "label!=keep", "--filter", "until=24h")
+	if want := "Deleted Images:\nuntagged: a:v1\ndeleted: sha256:aa\n\nTotal reclaimed space: 2MB\n"; out != want || code != 0 {
+		t.Errorf("docker image prune: exit %d %s\n%s", code, errs, out)
+	}
+	if r := d.do("POST", `/images/prune?filters={"nonsense":["x"]}`, ""); r.status != 400 {
+		t.Errorf("an unknown filter: %d %s", r.status, r.body)
+	}
+}

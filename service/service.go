@@ -57,10 +57,11 @@ type Options struct {
 // Service owns the state of the engine.
 type Service struct {
 	Drivers
-	eng   *engine.Engine
-	log   *slog.Logger
-	facts davit.HostFacts
-	rules *access.Rules
+	eng    *engine.Engine
+	log    *slog.Logger
+	facts  davit.HostFacts
+	rules  *access.Rules
+	images *images.Service
 
 	config   atomic.Pointer[davit.Config]
 	engineID string
@@ -145,8 +146,8 @@ func (s *Service) registerStreams() error {
 }
 
 // newImages makes the part that answers for images.
-func (s *Service) newImages() error {
-	_, err := images.New(images.Options{
+func (s *Service) newImages() (err error) {
+	s.images, err = images.New(images.Options{
 		Engine: s.eng, Store: s.Images, Registry: s.Registry, Containers: s.records, Emit: s.emit,
 	})
 	return err

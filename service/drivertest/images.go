@@ -25,7 +25,7 @@ func TestImages(t *testing.T, open func(t *testing.T) images.Store) {
 		"import": testImport, "import refuses": testImportRefusals, "tag": testTag, "find": testFindImage,
 		"remove": testRemoveImage, "remove in use": testRemoveUsed, "unpack": testUnpack,
 		"unpack refuses": testUnpackRefusals, "load": testLoad, "load refuses": testLoadRefusals,
-		"export": testExport, "export refuses": testExportRefusals, "original": testOriginal, "digest": testAddDigest,
+		"export": testExport, "export refuses": testExportRefusals, "original": testOriginal, "size": testSize, "digest": testAddDigest,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}

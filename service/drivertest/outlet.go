@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"runtime"
 	"slices"
@@ -159,4 +160,24 @@ func testAddDigest(t *testing.T, s images.Store) {
 		t.Errorf("by its digest it is %+v", got)
 	}
 	wantCode(t, s.AddDigest("example.com/nobody:v1", target), davit.NoSuchImage, "adding a digest to what does not exist")
+}
+
+func testSize(t *testing.T, s images.Store) {
+	want := func(n int64, after string) {
+		t.Helper()
+		if got := result(s.Size())(t); got != n {
+			t.Errorf("%s: %d bytes, want %d", after, got, n)
+		}
+	}
+	want(0, "at first")
+	base := map[string]string{"base": "12345"}
+	for i, app := range []string{"a", "ab"} {
+		b := fake.Build(runtime.GOARCH, davit.ContainerConfig{}, base, map[string]string{"app": app})
+		must(t, b.Put(t.Context(), s.Blobs()))
+		name := fmt.Sprintf("example.com/app:v%d", i)
+		result(s.Unpack(t.Context(), davit.Pulled{Reference: name, Target: b.Target, Manifest: b.Target}))(t)
+	}
+	want(5+1+2, "with two images over one layer")
+	result(s.Remove("example.com/app:v1", true, unused))(t)
+	want(5+1, "after one has gone")
 }

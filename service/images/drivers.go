@@ -22,6 +22,8 @@ type Names interface {
 	// Get finds an image by id, unambiguous prefix of the id, tag or digest.
 	Get(ref string) (davit.Image, error)
 	List() ([]davit.Image, error)
+	// Size returns the bytes of all unpacked layers, each counted once.
+	Size() (int64, error)
 	Tag(ref, name string) error
 	// AddDigest notes the digest by which a registry knows what ref, a name,
 	// means, among the image's names.

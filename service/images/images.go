@@ -72,13 +72,6 @@ func withReports(ctx context.Context, j *engine.Job) context.Context {
 	return davit.WithReporter(ctx, func(p davit.Progress) { j.Report(engine.Progress(p)) })
 }
 
-// matchLabel tells whether the labels have key or key=value.
-func matchLabel(labels map[string]string, want string) bool {
-	k, v, hasValue := strings.Cut(want, "=")
-	got, ok := labels[k]
-	return ok && (!hasValue || got == v)
-}
-
 func invalid(format string, args ...any) error {
 	return davit.Errorf(davit.InvalidConfiguration, "%w", fmt.Errorf(format, args...))
 }

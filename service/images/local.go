@@ -10,16 +10,19 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/service/filter"
 	"github.com/opencontainers/go-digest"
 )
 
-// imageFilters are the filters of GET /images/json that this engine knows.
-var imageFilters = map[string]func(*davit.Image, string) bool{
-	"dangling": func(i *davit.Image, v string) bool { return (len(i.Tags) == 0) == (v == "true" || v == "1") },
-	"label":    func(i *davit.Image, v string) bool { return matchLabel(i.Config.Labels, v) },
-	"reference": func(i *davit.Image, v string) bool {
-		return slices.ContainsFunc(slices.Concat(i.Tags, i.Digests), func(name string) bool { return matchReference(v, name) })
-	},
+// filters are those of GET /images/json that this engine knows.
+func filters() filter.Table[*davit.Image] {
+	return filter.Table[*davit.Image]{
+		"dangling": func(i *davit.Image, v string) bool { return (len(i.Tags) == 0) == filter.True(v) },
+		"label":    func(i *davit.Image, v string) bool { return filter.Label(i.Config.Labels, v) },
+		"reference": func(i *davit.Image, v string) bool {
+			return slices.ContainsFunc(slices.Concat(i.Tags, i.Digests), func(name string) bool { return matchReference(v, name) })
+		},
+	}
 }
 
 // matchReference matches a pattern with a familiar name, with or without its
@@ -38,10 +41,9 @@ func matchReference(pattern, name string) bool {
 }
 
 func (s *Service) list(_ context.Context, _ *engine.Job, q davit.Images) ([]davit.ImageSummary, error) {
-	for key := range q.Filters {
-		if imageFilters[key] == nil {
-			return nil, invalid("invalid filter '%s'", key)
-		}
+	table := filters()
+	if err := table.Check(q.Filters); err != nil {
+		return nil, err
 	}
 	images, err := s.Store.List()
 	if err != nil {
@@ -53,7 +55,7 @@ func (s *Service) list(_ context.Context, _ *engine.Job, q davit.Images) ([]davi
 	}
 	out := []davit.ImageSummary{}
 	for _, i := range images {
-		if !matchImage(&i, q.Filters) {
+		if !table.Match(&i, q.Filters) {
 			continue
 		}
 		out = append(out, davit.ImageSummary{
@@ -63,15 +65,6 @@ func (s *Service) list(_ context.Context, _ *engine.Job, q davit.Images) ([]davi
 	}
 	slices.SortFunc(out, func(a, b davit.ImageSummary) int { return b.Created.Compare(a.Created) })
 	return out, nil
-}
-
-func matchImage(i *davit.Image, filters map[string][]string) bool {
-	for key, values := range filters {
-		if !slices.ContainsFunc(values, func(v string) bool { return imageFilters[key](i, v) }) {
-			return false
-		}
-	}
-	return true
 }
 
 func (s *Service) inspect(_ context.Context, _ *engine.Job, q davit.ImageInspect) (davit.Image, error) {
@@ -118,6 +111,12 @@ func (s *Service) remove(_ context.Context, _ *engine.Job, q davit.ImageDelete) 
 		return nil, err
 	}
 	done, err := s.Store.Remove(q.Image, q.Force, s.imageUser)
+	s.told(done)
+	return done, err
+}
+
+// told publishes what a removal did.
+func (s *Service) told(done []davit.ImageDeletion) {
 	for _, d := range done {
 		if d.Untagged != "" {
 			s.emit("untag", d.Untagged, d.Untagged)
@@ -126,7 +125,6 @@ func (s *Service) remove(_ context.Context, _ *engine.Job, q davit.ImageDelete) 
 			s.emit("delete", d.Deleted, d.Deleted)
 		}
 	}
-	return done, err
 }
 
 // checkRunning refuses to remove the last name of an image, or the image by

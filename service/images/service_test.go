@@ -4,6 +4,7 @@ package images_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -106,5 +107,86 @@ func TestSave(t *testing.T) {
 			t.Errorf("without a writer: %v", err)
 		}
 		h.wantEvents()
+	})
+}
+
+func TestPrune(t *testing.T) {
+	add := func(h *house, tag string, labels map[string]string, file string) davit.Image {
+		return h.store.Add(tag, davit.ContainerConfig{Labels: labels}, map[string]string{"f": file})
+	}
+	for _, c := range []struct {
+		name    string
+		filters map[string][]string
+		left    []string // tags; "" is the image without one
+	}{
+		{"nothing is said", nil, []string{"base:v1", "free:v1", "old:v1", "used:v1"}},
+		{"dangling", map[string][]string{"dangling": {"true"}}, []string{"base:v1", "free:v1", "old:v1", "used:v1"}},
+		{"all", map[string][]string{"dangling": {"false"}}, []string{"used:v1"}},
+		{"a label", map[string][]string{"dangling": {"false"}, "label": {"keep=no"}}, []string{"", "base:v1", "old:v1", "used:v1"}},
+		{"not a label", map[string][]string{"dangling": {"false"}, "label!": {"keep"}}, []string{"free:v1", "used:v1"}},
+		{"until", map[string][]string{"dangling": {"false"}, "until": {"2030-01-01"}}, []string{"used:v1"}},
+		{"until before them", map[string][]string{"dangling": {"false"}, "until": {"24h"}}, // by the clock of the test, which begins in 2000
+			[]string{"", "base:v1", "free:v1", "old:v1", "used:v1"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			with(t, func(t *testing.T, h *house) {
+				add(h, "base:v1", nil, "base")
+				add(h, "free:v1", map[string]string{"keep": "no"}, "free")
+				used := add(h, "used:v1", nil, "used")
+				add(h, "old:v1", nil, "first")
+				lost := add(h, "older:v1", nil, "lost")
+				if err := h.store.Tag("old:v1", "older:v1"); err != nil { // takes the name away
+					t.Fatal(err)
+				}
+				h.containers = []davit.Container{{ID: fake.ID("c"), ImageID: used.ID}}
+				before, err := h.store.Size()
+				if err != nil {
+					t.Fatal(err)
+				}
+				pruned, err := h.svc.Prune(t.Context(), c.filters)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var left []string
+				for _, i := range do(h, davit.Images{}) {
+					if len(i.Tags) == 0 && i.ID != lost.ID {
+						t.Errorf("%s has lost its name", i.ID)
+					}
+					left = append(left, strings.Split(strings.Join(i.Tags, " "), " ")[0])
+				}
+				slices.Sort(left)
+				if !slices.Equal(left, c.left) {
+					t.Errorf("left are %q, want %q; pruned were %+v", left, c.left, pruned.Images)
+				}
+				after, err := h.store.Size()
+				if err != nil || pruned.Reclaimed != before-after {
+					t.Errorf("%d bytes were reclaimed, want %d; %v", pruned.Reclaimed, before-after, err)
+				}
+				if n := len(h.events); h.events[n-1] != "image prune" {
+					t.Errorf("the events were %q", h.events)
+				}
+			})
+		})
+	}
+}
+
+func TestPruneRefuses(t *testing.T) {
+	with(t, func(t *testing.T, h *house) {
+		h.store.Add("busybox", davit.ContainerConfig{}, nil)
+		for _, filters := range []map[string][]string{
+			{"nonsense": {"x"}}, {"until": {"yesterday"}}, {"until": {"1h", "2h"}},
+		} {
+			if _, err := h.svc.Prune(t.Context(), filters); davit.CodeOf(err) != davit.InvalidConfiguration {
+				t.Errorf("%v: %v, want it refused", filters, err)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := h.svc.Prune(ctx, map[string][]string{"dangling": {"false"}}); !errors.Is(err, context.Canceled) {
+			t.Errorf("with an ended context: %v", err)
+		}
+		if list := do(h, davit.Images{}); len(list) != 1 {
+			t.Errorf("left are %+v", list)
+		}
 	})
 }

@@ -77,6 +77,9 @@ func (s *Store) List() ([]davit.Image, error) {
 	return images, err
 }
 
+// Size implements images.Store.
+func (s *Store) Size() (int64, error) { return s.layers.Size() }
+
 // Get finds an image as Docker does: by name, by digest, by id, by a prefix of
 // the id with or without "sha256:".
 func (s *Store) Get(ref string) (img davit.Image, err error) {

@@ -168,6 +168,18 @@ func (s *Store) layer(chain digest.Digest) (l Layer, found bool, err error) {
 	return l, found, err
 }
 
+// Size returns the bytes of the files in all layers of images.
+func (s *Store) Size() (int64, error) {
+	var total int64
+	err := s.db.View(func(tx *bolt.Tx) error {
+		return records.Each(tx, layerBucket, func(_ string, l Layer) error {
+			total += l.Size
+			return nil
+		})
+	})
+	return total, err
+}
+
 // discard makes a directory vanish at once and then removes its content; what
 // a crash leaves of it is in tmp.
 func (s *Store) discard(dir string) error {

@@ -93,13 +93,16 @@ func (b *Built) add(mediaType string, data []byte) descriptor {
 	return d
 }
 
+// built is when all images of this package were.
+var built = time.Unix(1_700_000_000, 0).UTC()
+
 // Build makes an image with one uncompressed layer for each set of files, the
 // lowest first.
 func Build(arch string, config davit.ContainerConfig, layers ...map[string]string) Built {
 	b := Built{Blobs: map[digest.Digest][]byte{}}
 	m := manifest{SchemaVersion: 2, MediaType: typeManifest}
 	var c imageConfig
-	c.Created, c.OS, c.Architecture = time.Unix(1_700_000_000, 0).UTC(), "linux", cmp.Or(arch, "amd64")
+	c.Created, c.OS, c.Architecture = built, "linux", cmp.Or(arch, "amd64")
 	c.Config, c.RootFS.Type = config, "layers"
 	for _, files := range layers {
 		d := b.add(typeLayer, Tar(files))

@@ -48,7 +48,7 @@ func (s *Images) Add(tag string, config davit.ContainerConfig, files map[string]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.manifests[b.Config] = b.Target
-	return s.addLocked(davit.Image{ID: b.Config, Config: config, OS: "linux", Architecture: runtime.GOARCH, Layers: b.Layers, Size: 1},
+	return s.addLocked(davit.Image{ID: b.Config, Created: built, Config: config, OS: "linux", Architecture: runtime.GOARCH, Layers: b.Layers, Size: 1},
 		[]map[string]string{files}, familiar(tag))
 }
 
@@ -136,6 +136,25 @@ func (s *Images) List() ([]davit.Image, error) {
 	}
 	slices.SortFunc(out, func(a, b davit.Image) int { return strings.Compare(a.ID.String(), b.ID.String()) })
 	return out, nil
+}
+
+// Size implements [images.Store].
+func (s *Images) Size() (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var total int64
+	seen := map[digest.Digest]bool{}
+	for _, img := range s.images {
+		for _, l := range img.Layers {
+			for _, data := range s.files[l] {
+				if !seen[l] {
+					total += int64(len(data))
+				}
+			}
+			seen[l] = true
+		}
+	}
+	return total, nil
 }
 
 // Blobs implements [images.Store].
