@@ -241,8 +241,8 @@ func TestBridgeIsTakenOver(t *testing.T) {
 	}
 }
 
-// TestRangeIsChosen tells which range is free.
-func TestRangeIsChosen(t *testing.T) {
+// TestChecklist10_NextFreeRangeIsChosen tells which range is free.
+func TestChecklist10_NextFreeRangeIsChosen(t *testing.T) {
 	for _, c := range []struct {
 		name, resolv string
 		before       []string

@@ -61,7 +61,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func TestRegisteringTwiceIsAnError(t *testing.T) {
+func TestChecklist07_RegisteringTwiceIsAnError(t *testing.T) {
 	e := newEngine(t)
 	err := engine.Register(e, engine.Type[ask]{}, func(context.Context, *engine.Job, ask) (int, error) { return 0, nil })
 	if err == nil || !strings.Contains(err.Error(), "ask") {
@@ -73,7 +73,7 @@ type unknown struct{ davit.Returns[int] }
 
 func (unknown) JobType() string { return "unknown" }
 
-func TestUnknownJobIs127WithText(t *testing.T) {
+func TestChecklist07_UnknownJobIs127WithText(t *testing.T) {
 	_, err := engine.Do(t.Context(), newEngine(t), unknown{})
 	var u *engine.UnknownTypeError
 	if !errors.As(err, &u) || u.ExitStatus() != 127 || !strings.Contains(err.Error(), "unknown") {

@@ -405,7 +405,26 @@ func named(client *Client, address string) {
 	client.backoff = time.Millisecond
 }
 
-func TestNoSilentFallBack(t *testing.T) {
+// TestFault18_LayersAreVerified changes one bit of a layer: 1.2 took whatever
+// it was sent.
+func TestFault18_LayersAreVerified(t *testing.T) {
+	f, _, pull := newFaulty(t)
+	layer := f.img.layers[0].Digest
+	sound := f.img.blobs[layer]
+	changed := []byte(strings.Clone(string(sound)))
+	changed[len(changed)-1] ^= 1
+	f.img.blobs[layer] = changed
+	_, store, err := pull(t.Context())
+	if davit.CodeOf(err) != davit.DigestMismatch || store.Has(layer) {
+		t.Errorf("a layer with a wrong bit: %v, stored %v", err, store.Has(layer))
+	}
+	f.img.blobs[layer] = sound
+	if _, store, err = pull(t.Context()); err != nil || !store.Has(layer) {
+		t.Errorf("the layer as it was: %v, stored %v", err, store.Has(layer))
+	}
+}
+
+func TestFault19_NoSilentFallBack(t *testing.T) {
 	f, server, _ := newFaulty(t)
 	address := strings.TrimPrefix(server.URL, "http://")
 	for _, tt := range []struct {

@@ -143,7 +143,7 @@ func TestCreateMergesConfig(t *testing.T) {
 
 // Env values turning "1.14" into 1 was a fault of Docker 1.2, whose jobs
 // passed their arguments as JSON without types.
-func TestValuesStayText(t *testing.T) {
+func TestFault20_ValuesStayText(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {
 		d := h.boot()
 		body := `{"Name":"typed","Config":{"Image":"busybox","Env":["V=1.14","N=007"],"Labels":{"v":"1.10","yes":"true"},"Cmd":["/bin/echo","1.0","null"]}}`

@@ -33,7 +33,7 @@ func declaredJobs(t *testing.T) []string {
 	return out
 }
 
-func TestCommandsListsEveryJob(t *testing.T) {
+func TestChecklist07_CommandsListsEveryJob(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {
 		want := declaredJobs(t)
 		if len(want) < 50 {
@@ -325,7 +325,7 @@ func TestListContainers(t *testing.T) {
 }
 
 // /info answering 200 on failure was a fault of Docker 1.2.
-func TestInfoFails(t *testing.T) {
+func TestFault12_InfoFailsWhenItFails(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {
 		d := h.boot()
 		h.images.Fail("List", fake.ErrInjected)

@@ -110,7 +110,7 @@ func TestRestoreAfterExitThatWasNotWritten(t *testing.T) {
 
 // "exit code 0 for a ghost" was a fault of Docker 1.2: on-failure containers
 // stayed down when the host had been.
-func TestRestoreOfGhosts(t *testing.T) {
+func TestFault16_GhostsHaveFailed(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {
 		d := h.boot()
 		for _, p := range []string{"", "no", "on-failure", "always", "unless-stopped"} {
@@ -405,7 +405,7 @@ func TestBootOrder(t *testing.T) {
 	})
 }
 
-func TestBrokenDoorIsTold(t *testing.T) {
+func TestChecklist11_BrokenDoorIsTold(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {
 		d := h.boot()
 		d.rest.Break(fake.ErrInjected)

@@ -57,7 +57,7 @@ func TestStart(t *testing.T) {
 }
 
 // "--net=none" allocating an address was a fault of Docker 1.2.
-func TestNoNetworkNoAddress(t *testing.T) {
+func TestFault14_NoNetworkNoAddress(t *testing.T) {
 	for _, mode := range []string{"none", "host"} {
 		t.Run(mode, func(t *testing.T) {
 			onHost(t, func(t *testing.T, h *host) {
@@ -243,7 +243,7 @@ func TestExitAgainAfterRestartByPolicy(t *testing.T) {
 
 // Ports handed out twice, and a full pool looping for ever, were faults of
 // Docker 1.2.
-func TestPortsAreNotHandedOutTwice(t *testing.T) {
+func TestFault13_PortsAreNotHandedOutTwice(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {
 		d := h.boot()
 		var jobs []*engine.Job
