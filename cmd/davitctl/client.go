@@ -7,9 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"strconv"
-	"text/tabwriter"
+	"math"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 
@@ -17,39 +16,115 @@ import (
 )
 
 const (
-	rootPath         = dbus.ObjectPath("/org/davit/Engine1")
-	managerInterface = davit.BusName + ".Manager"
-	jobInterface     = davit.BusName + ".Job"
+	rootPath            = dbus.ObjectPath("/org/davit/Engine1")
+	managerInterface    = davit.BusName + ".Manager"
+	jobInterface        = davit.BusName + ".Job"
+	containerInterface  = davit.BusName + ".Container"
+	execInterface       = davit.BusName + ".Exec"
+	propertiesInterface = "org.freedesktop.DBus.Properties"
 )
 
-var errNotRunning = errors.New("no Davit engine is on the bus")
+// flagForce is a bit of the flags argument of methods.
+const flagForce uint64 = 1 << 0
+
+// noLimit is what the bus has for "none" and "the default" where a number is.
+const noLimit uint64 = math.MaxUint64
+
+var (
+	errNotRunning = errors.New("no Davit engine is on the bus")
+	errDenied     = errors.New("permission denied")
+)
 
 // client is a connection to the bus on which the engine is called.
 type client struct {
-	ctx    context.Context
-	conn   *dbus.Conn
-	out    io.Writer
-	asJSON bool
+	*options
+	ctx   context.Context
+	conn  *dbus.Conn
+	agent *agent
+	style style // of what is written to std.out
+	flags dbus.Flags
 }
 
 // dial connects to $DBUS_SYSTEM_BUS_ADDRESS, else the system bus.
-func dial(ctx context.Context, out io.Writer, asJSON bool) (*client, error) {
-	conn, err := dbus.ConnectSystemBus(dbus.WithContext(ctx))
+func dial(ctx context.Context, o *options) (*client, error) {
+	// The connection outlives an interruption: a job has to be cancelled on it.
+	conn, err := dbus.ConnectSystemBus(dbus.WithContext(context.WithoutCancel(ctx)))
 	if err != nil {
 		return nil, fmt.Errorf("cannot connect to the system bus: %w", err)
 	}
-	return &client{ctx: ctx, conn: conn, out: out, asJSON: asJSON}, nil
+	c := &client{options: o, ctx: ctx, conn: conn, style: styleFor(o.std.out, o.color)}
+	if !o.noAsk {
+		c.flags = dbus.FlagAllowInteractiveAuthorization
+		c.agent = startAgent(ctx, o.std)
+	}
+	return c, nil
 }
 
-func (c *client) close() { _ = c.conn.Close() } // everything was answered
+func (c *client) close() {
+	_ = c.conn.Close() // everything was answered
+	c.agent.stop()
+}
 
 // call calls a method of an object of the engine.
 func (c *client) call(path dbus.ObjectPath, method string, args ...any) *dbus.Call {
-	return c.conn.Object(davit.BusName, path).CallWithContext(c.ctx, method, 0, args...)
+	return c.callIn(c.ctx, path, method, args...)
+}
+
+func (c *client) callIn(ctx context.Context, path dbus.ObjectPath, method string, args ...any) *dbus.Call {
+	return c.conn.Object(davit.BusName, path).CallWithContext(ctx, method, c.flags, args...)
+}
+
+// manager calls a method of the Manager.
+func (c *client) manager(method string, args ...any) *dbus.Call {
+	return c.call(rootPath, managerInterface+"."+method, args...)
+}
+
+// properties returns those of an interface of an object.
+func (c *client) properties(path dbus.ObjectPath, iface string) (properties, error) {
+	var values map[string]dbus.Variant
+	err := c.call(path, propertiesInterface+".GetAll", iface).Store(&values)
+	return values, err
+}
+
+// properties are the values of an object's properties by their names. Those
+// that an older engine lacks read as zero.
+type properties map[string]dbus.Variant
+
+func property[T any](p properties, name string) T {
+	v, _ := p[name].Value().(T)
+	return v
+}
+
+// text returns a property, whatever its type, as it is shown.
+func (p properties) text(name string) string {
+	v, ok := p[name]
+	if !ok {
+		return ""
+	}
+	return printable(fmt.Sprint(v.Value()))
+}
+
+// time returns a timestamp, which the bus has in microseconds; zero is none.
+func (p properties) time(name string) time.Time { return fromUSec(property[uint64](p, name)) }
+
+func fromUSec(usec uint64) time.Time {
+	if usec == 0 || usec > math.MaxInt64 {
+		return time.Time{}
+	}
+	return time.UnixMicro(int64(usec))
+}
+
+// plain returns the values for JSON.
+func (p properties) plain() map[string]any {
+	out := map[string]any{}
+	for name, v := range p {
+		out[name] = v.Value()
+	}
+	return out
 }
 
 // explain turns the bus's own errors into what they mean here.
-func (c *client) explain(err error) error {
+func explain(err error) error {
 	var e dbus.Error
 	if !errors.As(err, &e) {
 		return err
@@ -60,30 +135,17 @@ func (c *client) explain(err error) error {
 	case "org.freedesktop.DBus.Error.NoReply":
 		return fmt.Errorf("the engine ended before it answered: %w", err)
 	case "org.freedesktop.DBus.Error.AccessDenied":
-		return fmt.Errorf("permission denied, try as root: %w", err)
+		return fmt.Errorf("%w, try as root: %w", errDenied, err)
+	case "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired":
+		return fmt.Errorf("%w, the user has to authenticate: %w", errDenied, err)
+	case "org.freedesktop.DBus.Error.UnknownMethod":
+		return fmt.Errorf("this engine is too old for that: %w", err)
 	}
 	return err
 }
 
-// table prints rows below titles, aligned, or the values as JSON.
-func (c *client) table(titles string, values any, rows []string) error {
-	if c.asJSON {
-		return c.printJSON(values)
-	}
-	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
-	for _, line := range append([]string{titles}, rows...) {
-		if _, err := fmt.Fprintln(w, line); err != nil {
-			return fmt.Errorf("cannot print: %w", err)
-		}
-	}
-	if err := w.Flush(); err != nil {
-		return fmt.Errorf("cannot print: %w", err)
-	}
-	return nil
-}
-
 func (c *client) printJSON(v any) error {
-	enc := json.NewEncoder(c.out)
+	enc := json.NewEncoder(c.std.out)
 	enc.SetIndent("", "  ")
 	if err := enc.Encode(v); err != nil {
 		return fmt.Errorf("cannot print: %w", err)
@@ -91,10 +153,10 @@ func (c *client) printJSON(v any) error {
 	return nil
 }
 
-func jobID(s string) (uint32, error) {
-	id, err := strconv.ParseUint(s, 10, 32)
-	if err != nil {
-		return 0, usageError{fmt.Errorf("%q is not the number of a job (davitctl list-jobs lists them)", s)}
+// say prints a line.
+func (c *client) say(format string, args ...any) error {
+	if _, err := fmt.Fprintf(c.std.out, format+"\n", args...); err != nil {
+		return fmt.Errorf("cannot print: %w", err)
 	}
-	return uint32(id), nil
+	return nil
 }
