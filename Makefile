@@ -29,7 +29,7 @@ THIRD_PARTY := $(patsubst %/go.mod,%,$(wildcard third_party/*/go.mod third_party
 DEPS_BUILD := gcc libc6-dev pkg-config libseccomp-dev
 DEPS_RUN   := iptables iproute2 dbus systemd libseccomp2 procps
 DEPS_DEMO  := busybox-static curl
-DEPS_TEST  := systemd-container mmdebstrap docker-registry skopeo qemu-system-x86 e2fsprogs redis-tools zstd wget libglib2.0-bin libglib2.0-dev-bin shellcheck libxml2-utils
+DEPS_TEST  := systemd-container mmdebstrap docker-registry skopeo qemu-system-x86 e2fsprogs redis-tools zstd wget libglib2.0-bin libglib2.0-dev-bin shellcheck libxml2-utils rpm man-db
 
 .DEFAULT_GOAL := help
 
@@ -61,13 +61,13 @@ demo-stop: ## take all of the demo away
 	@$(SUDO) test/demo/demo.sh stop
 
 .PHONY: test
-test: deps build deb ## everything: vet, the tests as root, a booted tree with the package in it
+test: deps build deb rpm ## everything: vet, the tests as root, a booted tree with the package in it
 	go vet -tags $(TAGS) ./...
 	@for dir in $(THIRD_PARTY); do (cd $$dir && echo "go test $$dir" && go test $(EXECAS) ./...) || exit 1; done
 	go test -tags $(TAGS) -count=1 -timeout 25m $(EXECAS) ./...
 
 .PHONY: test-boot
-test-boot: build deb ## only the booted tree
+test-boot: build deb rpm ## only the booted tree
 	go test -count=1 -v -timeout 10m $(EXECAS) ./test/boot
 
 .PHONY: test-vm
@@ -79,13 +79,23 @@ bench: build ## Davit beside Debian's dockerd: median of 20, interleaved
 	@packaging/deps.sh $(DEPS_RUN) $(DEPS_DEMO) docker.io
 	@$(SUDO) test/bench/bench.sh
 
-.PHONY: deb
-deb: build ## build dist/davit_<version>_<arch>.deb
-	@mkdir -p dist
+.PHONY: package-files
+package-files: build
+	@mkdir -p dist/man
 	@packaging/notices.sh > dist/THIRD-PARTY-NOTICES
 	@gzip -9n < CHANGELOG.md > dist/changelog.gz
+	@rm -f dist/man/*
+	@for page in docs/man/*.[1-8]; do gzip -9n < $$page > dist/man/$${page##*/}.gz || exit 1; done
+
+.PHONY: deb
+deb: package-files ## build dist/davit_<version>_<arch>.deb
 	@rm -f dist/davit_*.deb
 	VERSION='$(VERSION)' ARCH=$(ARCH) $(TOOL) nfpm package --config packaging/nfpm.yaml --packager deb --target dist/davit_$(VERSION)_$(ARCH).deb
+
+.PHONY: rpm
+rpm: package-files ## build dist/davit-<version>.<arch>.rpm
+	@rm -f dist/davit-*.rpm
+	VERSION='$(VERSION)' ARCH=$(ARCH) $(TOOL) nfpm package --config packaging/nfpm.yaml --packager rpm --target dist/
 
 .PHONY: lint
 lint: ## golangci-lint, gofumpt and shellcheck

@@ -3,10 +3,109 @@
 package boot_test
 
 import (
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
+
+// built is the only file that matches below dist.
+func built(t *testing.T, pattern string) string {
+	t.Helper()
+	files, err := filepath.Glob("../../dist/" + pattern)
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%d files in dist match %s, not one: run make deb rpm", len(files), pattern)
+	}
+	return files[0]
+}
+
+// contents lists a package's files as "mode owner path", without directories.
+func contents(t *testing.T, pattern string) []string {
+	t.Helper()
+	file := built(t, pattern)
+	var out []string
+	if strings.HasSuffix(file, ".rpm") {
+		for line := range strings.Lines(host(t, "rpm", "--query", "--package", "--queryformat", "[%{FILEMODES:perms} %{FILEUSERNAME}/%{FILEGROUPNAME} %{FILENAMES}\n]", file)) {
+			out = append(out, strings.TrimSpace(line))
+		}
+	} else {
+		for line := range strings.Lines(host(t, "dpkg-deb", "--contents", file)) {
+			words := strings.Fields(line)
+			if len(words) < 6 || strings.HasPrefix(line, "d") {
+				continue
+			}
+			out = append(out, words[0]+" "+words[1]+" "+strings.TrimPrefix(words[5], "."))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// TestPackageContents holds the packages to what Debian's and Fedora's checkers
+// would say, and to the tree: a unit that nobody put into the recipe is no unit.
+func TestPackageContents(t *testing.T) {
+	require(t, "dpkg-deb")
+	files := contents(t, "davit_*.deb")
+	var paths []string
+	for _, line := range files {
+		words := strings.Fields(line)
+		mode, owner, path := words[0], words[1], words[2]
+		paths = append(paths, path)
+		wanted := "-rw-r--r--"
+		switch {
+		case strings.Contains(path, "bin/"), strings.HasPrefix(path, "/usr/libexec/"):
+			wanted = "-rwxr-xr-x"
+		case strings.HasPrefix(mode, "l"):
+			wanted = mode // a link has none to speak of
+		}
+		if mode != wanted || owner != "root/root" {
+			t.Errorf("%s is %s of %s, not %s of root/root", path, mode, owner, wanted)
+		}
+		if !strings.HasPrefix(path, "/usr/") {
+			t.Errorf("%s: a package without conffiles stays in /usr", path)
+		}
+	}
+	for _, program := range []string{"/usr/sbin/davitd"} {
+		page := "/usr/share/man/man" + map[bool]string{true: "8", false: "1"}[strings.Contains(program, "sbin")] + "/" + filepath.Base(program)
+		if !slices.ContainsFunc(paths, func(path string) bool { return strings.HasPrefix(path, page+".") }) {
+			t.Errorf("%s has no manual page", program)
+		}
+	}
+	recipe, err := os.ReadFile("../../packaging/nfpm.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir("../../contrib", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && !strings.Contains(string(recipe), "src: "+strings.TrimPrefix(path, "../../")+"\n") {
+			t.Errorf("%s is not in the package", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPackagesAgree wants the same files in both packages, and scripts.
+func TestPackagesAgree(t *testing.T) {
+	require(t, "dpkg-deb", "rpm")
+	deb, rpm := contents(t, "davit_*.deb"), contents(t, "davit-*.rpm")
+	if d := cmp.Diff(deb, rpm); d != "" {
+		t.Errorf("the packages differ, deb (-) and rpm (+):\n%s", d)
+	}
+	scripts := host(t, "rpm", "--query", "--package", "--scripts", built(t, "davit-*.rpm"))
+	for _, script := range []string{"postinstall", "preuninstall", "postuninstall"} {
+		if !strings.Contains(scripts, script+" scriptlet") {
+			t.Errorf("the rpm has no %s scriptlet:\n%s", script, scripts)
+		}
+	}
+	host(t, "rpm", "--checksig", "--nosignature", built(t, "davit-*.rpm"))
+}
 
 // TestPackage follows the package through its life, beside a container that
 // runs: upgraded, removed, purged.
