@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 func exitCode(err error) int {
@@ -41,7 +40,6 @@ func TestBadArgumentsExit2AndTouchNothing(t *testing.T) {
 		args         []string
 		want         string
 	}{
-		{"extra argument", "", []string{"extra"}, `"extra"`},
 		{"unknown flag", "", []string{"--nosuch"}, "nosuch"},
 		{"unknown key", `{"nosuch": 1}`, nil, "nosuch"},
 		{"not JSON", `{`, nil, "daemon.json"},
@@ -76,39 +74,6 @@ func TestBadArgumentsExit2AndTouchNothing(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestSignals(t *testing.T) {
-	h := newHost(t)
-	if _, err := os.Stat(h.dir + "/pid"); err != nil {
-		t.Error(err)
-	}
-	if out, code := davitd(t, "--pidfile", h.dir+"/pid", "--data-root", h.dir+"/lib2", "--exec-root", h.dir+"/run2", "-H", "unix://"+h.dir+"/s2"); code != 1 || !strings.Contains(out, "pidfile") {
-		t.Errorf("a second daemon with the same pidfile: %d %s", code, out)
-	}
-	if err := h.daemon.Process.Signal(syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
-	h.mustDocker(t, "version") // a reload does not end it
-
-	start := time.Now()
-	if err := h.end(t, syscall.SIGTERM); err != nil {
-		t.Errorf("TERM: %v", err)
-	}
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("an idle daemon took %v to end", took)
-	}
-	if _, err := os.Stat(h.dir + "/pid"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the pidfile stays: %v", err)
-	}
-	h.start(t)
-	if code := exitCode(h.end(t, syscall.SIGQUIT)); code != 131 {
-		t.Errorf("QUIT: exit status %d", code)
-	}
-	if !strings.Contains(h.tail(), "goroutine ") {
-		t.Error("QUIT dumped no goroutines")
-	}
-	h.start(t) // over the leftovers of a daemon that did not clean up
 }
 
 // TestDaemonDies kills the daemon while containers run: they go on, and the
@@ -246,7 +211,6 @@ func TestTwoEngines(t *testing.T) {
 	b.end(t, syscall.SIGKILL)
 	b.start(t)
 	b.end(t, syscall.SIGTERM)
-	b.daemon = nil
 	if after := a.rules(t); !strings.Contains(after, "--dport 8080") || strings.Contains(after, "--dport 8081") {
 		t.Errorf("the firewall was\n%s\nand is\n%s", before, after)
 	}
@@ -313,75 +277,4 @@ func TestSocketOfALiveDaemon(t *testing.T) {
 		t.Fatal("the live daemon's socket is gone:", err)
 	}
 	c.Close()
-}
-
-// slowStop has a stop wait for a minute, and returns once it does.
-func (h *host) slowStop(t *testing.T) {
-	t.Helper()
-	h.mustDocker(t, "run", "-d", "--name", "stubborn", "busybox", "sh", "-c", `trap "" TERM; while :; do sleep 1; done`)
-	stop := exec.Command("docker", "stop", "-t", "60", "stubborn")
-	stop.Env = h.env()
-	if err := stop.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = stop.Wait() // it fails with the daemon
-	}()
-	t.Cleanup(func() { <-ended })
-	h.await(t, "the stop to run", func() bool {
-		out, err := exec.Command("curl", "-s", "--unix-socket", h.socket(), "http://d/davit/jobs").Output()
-		return err == nil && strings.Contains(string(out), `"Type":"stop"`)
-	})
-}
-
-// TestShutdownWithARunningJob refuses new jobs at once, answers why, and ends
-// in time.
-func TestShutdownWithARunningJob(t *testing.T) {
-	h := newHost(t)
-	h.slowStop(t)
-	start := time.Now()
-	if err := h.daemon.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	h.await(t, "a new job to be refused", func() bool {
-		out, err := h.docker("create", "busybox")
-		return err != nil && strings.Contains(out, "shutting down")
-	})
-	if refused := time.Since(start); refused > 2*time.Second {
-		t.Errorf("a new job was refused after %v", refused)
-	}
-	if err := <-h.exited; err != nil {
-		t.Errorf("the daemon ended with %v", err)
-	}
-	if took := time.Since(start); took > 15*time.Second {
-		t.Errorf("the shutdown took %v", took)
-	}
-	h.start(t)
-	if got := h.mustDocker(t, "inspect", "--format", "{{.State.Status}}", "stubborn"); got != "running" {
-		t.Errorf("the container is %s", got)
-	}
-}
-
-// TestThirdSignal ends a daemon that waits, at once.
-func TestThirdSignal(t *testing.T) {
-	h := newHost(t)
-	h.slowStop(t)
-	start := time.Now()
-	for n := range 3 {
-		if err := h.daemon.Process.Signal(syscall.SIGINT); err != nil {
-			t.Fatal(err)
-		}
-		h.await(t, "the signal to be seen", func() bool {
-			return n == 2 || strings.Contains(h.tail(), "count="+strconv.Itoa(n+1))
-		})
-	}
-	if code := exitCode(<-h.exited); code != 130 {
-		t.Errorf("exit status %d, want 130", code)
-	}
-	if took := time.Since(start); took > 3*time.Second {
-		t.Errorf("it took %v", took)
-	}
-	h.start(t)
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -83,6 +84,15 @@ func command(t testing.TB, name string, args ...string) string {
 // of the test, and what then is left of it fails the test.
 func newHost(t testing.TB, flags ...string) *host {
 	t.Helper()
+	h := bareHost(t)
+	h.start(t, flags...)
+	h.importBusybox(t)
+	return h
+}
+
+// bareHost is a host without a daemon, and without images.
+func bareHost(t testing.TB) *host {
+	t.Helper()
 	requireRoot(t)
 	dir, err := os.MkdirTemp("", "davit-script-") //nolint:usetesting // short enough for sockets (unix(7)), and names the namespaces
 	if err != nil {
@@ -102,8 +112,6 @@ func newHost(t testing.TB, flags ...string) *host {
 		command(t, "ip", "-n", ns, "link", "set", "wan", "up")
 	}
 	command(t, "ip", "-n", h.inside, "route", "add", "default", "via", outsideAddress)
-	h.start(t, flags...)
-	h.importBusybox(t)
 	return h
 }
 
@@ -124,33 +132,56 @@ func (h *host) neighbour(t testing.TB) *host {
 // start starts the daemon and waits for its answer.
 func (h *host) start(t testing.TB, flags ...string) {
 	t.Helper()
+	h.launch(t, h.command(append([]string{"-H", "unix://" + h.socket()}, flags...)...))
+	h.await(t, "the daemon to answer", func() bool {
+		answer, err := h.get("/_ping")
+		return err == nil && strings.HasPrefix(answer, "HTTP/1.0 200 ")
+	})
+}
+
+// command is the daemon, not yet started: its pid will be that of the command.
+func (h *host) command(flags ...string) *exec.Cmd {
+	args := append([]string{
+		"--net=/run/netns/" + h.inside, filepath.Join(h.bin, "davitd"),
+		"--data-root", h.dir + "/lib", "--exec-root", h.dir + "/run", "--pidfile", h.dir + "/pid", "--launcher", "direct", "-D",
+	}, flags...)
+	c := exec.Command("nsenter", args...)
+	c.Env = append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS=unix:path="+h.dir+"/no-bus")
+	return c
+}
+
+// launch starts the daemon; it may not answer yet.
+func (h *host) launch(t testing.TB, c *exec.Cmd) {
+	t.Helper()
 	var err error
 	if h.log, err = os.OpenFile(filepath.Join(h.dir, "davitd.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := append([]string{
-		"--net=/run/netns/" + h.inside, filepath.Join(h.bin, "davitd"), "-H", "unix://" + h.socket(),
-		"--data-root", h.dir + "/lib", "--exec-root", h.dir + "/run", "--pidfile", h.dir + "/pid", "--launcher", "direct", "-D",
-	}, flags...)
-	h.daemon = exec.Command("nsenter", args...)
-	h.daemon.Stdout, h.daemon.Stderr = h.log, h.log
-	h.daemon.Env = append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS=unix:path="+h.dir+"/no-bus")
-	if err := h.daemon.Start(); err != nil {
+	h.daemon = c
+	c.Stdout, c.Stderr = h.log, h.log
+	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
 	h.exited = make(chan error, 1)
-	go func(c *exec.Cmd, exited chan error) { exited <- c.Wait() }(h.daemon, h.exited)
-	h.await(t, "the daemon to answer", func() bool {
-		c, err := net.Dial("unix", h.socket())
-		if err != nil {
-			return false
-		}
-		defer c.Close()
-		fmt.Fprint(c, "GET /_ping HTTP/1.0\r\n\r\n")
-		buf := make([]byte, 64)
-		n, _ := c.Read(buf)
-		return bytes.Contains(buf[:n], []byte("200"))
-	})
+	go func(exited chan error) { exited <- c.Wait() }(h.exited)
+}
+
+// get asks the daemon and returns its answer, headers included.
+func (h *host) get(path string) (string, error) {
+	c, err := net.Dial("unix", h.socket())
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	return ask(c, path)
+}
+
+func ask(c net.Conn, path string) (string, error) {
+	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.0\r\n\r\n", path); err != nil {
+		return "", err
+	}
+	answer, err := io.ReadAll(c)
+	return string(answer), err
 }
 
 // await polls until ok, for at most 20 s.
@@ -184,6 +215,7 @@ func (h *host) end(t testing.TB, sig syscall.Signal) error {
 	select {
 	case err := <-h.exited:
 		h.log.Close()
+		h.daemon = nil
 		return err
 	case <-time.After(20 * time.Second):
 		t.Fatalf("the daemon did not end in 20 s\n%s", h.tail())
