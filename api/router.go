@@ -144,6 +144,7 @@ func (s *Server) serve(class string, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.calls.done()
+	defer s.opts.Begin()()
 	if err := s.dispatch(class, c); err != nil {
 		c.fail(err)
 	}

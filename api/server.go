@@ -37,6 +37,10 @@ type Options struct {
 	// their jobs before it cuts their connections; 0 is eight seconds, a
 	// little more than the engine's own drain.
 	DrainTimeout time.Duration
+	// Begin is called when a connection was accepted, and again for each
+	// request; what it returns is called, once, when that is over. A connection
+	// is counted before the next is accepted. nil: nobody counts.
+	Begin func() (end func())
 }
 
 // Server serves the REST API.
@@ -61,6 +65,9 @@ func New(eng *engine.Engine, opts Options) *Server {
 	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Begin == nil {
+		opts.Begin = func() func() { return func() {} }
 	}
 	s := &Server{eng: eng, log: opts.Log, opts: opts, routes: newRouter(routes()), open: make(chan struct{})}
 	s.calls.init()
@@ -125,6 +132,7 @@ func (s *Server) httpServer(sock Socket) *http.Server {
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(sock.Name, w, r) }),
 		ReadHeaderTimeout: s.opts.RequestTimeout,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ConnState:         newConnections(s.opts.Begin).state,
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
 			return engine.WithCaller(ctx, engine.Caller{Transport: engine.REST, UID: s.peer(conn), Door: sock.Name})
 		},

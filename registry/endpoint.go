@@ -36,6 +36,12 @@ type insecureRule struct {
 	block netip.Prefix
 }
 
+// insecureRules are those that count at one moment.
+type insecureRules struct {
+	rules []insecureRule
+	given bool // the administrator gave some
+}
+
 // CheckInsecure tells what is wrong with a list of insecure registries, with
 // code InvalidConfiguration.
 func CheckInsecure(list []string) error {
@@ -73,14 +79,15 @@ func (c *Client) isInsecure(ctx context.Context, domain string) bool {
 	if h, _, err := net.SplitHostPort(domain); err == nil {
 		host = h
 	}
+	insecure := c.insecure.Load()
 	var addrs []netip.Addr
 	host = strings.Trim(host, "[]")
 	if addr, err := netip.ParseAddr(host); err == nil {
 		addrs = []netip.Addr{addr.Unmap()}
-	} else if len(c.opts.Insecure) > 0 {
+	} else if insecure.given {
 		addrs, _ = net.DefaultResolver.LookupNetIP(ctx, "ip", host) // unknown: in no range
 	}
-	for _, rule := range c.insecure {
+	for _, rule := range insecure.rules {
 		if rule.host != "" && (rule.host == domain || rule.host == host) {
 			return true
 		}

@@ -14,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/davit-engine/davit"
@@ -44,7 +45,7 @@ type Options struct {
 // Client fetches images. Its methods may be called from several goroutines.
 type Client struct {
 	opts     Options
-	insecure []insecureRule
+	insecure atomic.Pointer[insecureRules]
 	backoff  time.Duration // before the first retry, doubled for each further
 	stall    time.Duration // how long a body may give nothing
 	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -56,12 +57,21 @@ func New(opts Options) *Client {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	rules, err := parseInsecure(opts.Insecure)
-	if err != nil {
+	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
+	c := &Client{opts: opts, backoff: 250 * time.Millisecond, stall: time.Minute, dial: dialer.DialContext}
+	if err := c.SetInsecure(opts.Insecure); err != nil {
 		opts.Log.Warn("insecure-registries: an entry is ignored", "error", err)
 	}
-	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
-	return &Client{opts: opts, insecure: rules, backoff: 250 * time.Millisecond, stall: time.Minute, dial: dialer.DialContext}
+	return c
+}
+
+// SetInsecure replaces the list of insecure registries for connections from
+// now on. Its error names the entries that [CheckInsecure] refuses; the others
+// count.
+func (c *Client) SetInsecure(list []string) error {
+	rules, err := parseInsecure(list)
+	c.insecure.Store(&insecureRules{rules: rules, given: len(list) > 0})
+	return err
 }
 
 // Pull puts the blobs of the reference's manifest for the platform, and the
