@@ -3,9 +3,13 @@
 package davit
 
 import (
+	"fmt"
+	"math"
 	"net/netip"
 	"reflect"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // Config is the daemon's configuration: flags over the file over the
@@ -37,10 +41,68 @@ type Config struct {
 	LogDriver          string            `json:"log-driver,omitempty"`
 	LogOpts            map[string]string `json:"log-opts,omitempty"`
 	FavorDynmods       bool              `json:"cgroup-favor-dynmods"`
+	DefaultUlimits     map[string]Ulimit `json:"default-ulimits,omitempty"`  // by name, of containers that do not give them
 	ShutdownTimeout    int               `json:"shutdown-timeout,omitempty"` // seconds that running jobs get
+	IdleExit           Span              `json:"idle-exit,omitzero"`         // 0: the daemon stays
 	TLSCACert          string            `json:"tlscacert,omitempty"`
 	TLSCert            string            `json:"tlscert,omitempty"`
 	TLSKey             string            `json:"tlskey,omitempty"`
+}
+
+// Span is a time span that is written as systemd does, "10min" or "1h 30min"
+// (systemd.time(7)); Go's "1h30m" is read too.
+type Span time.Duration
+
+// spanUnits are those of systemd.time(7) that a daemon's timeouts need.
+var spanUnits = map[string]time.Duration{
+	"us": time.Microsecond, "usec": time.Microsecond, "ms": time.Millisecond, "msec": time.Millisecond,
+	"": time.Second, "s": time.Second, "sec": time.Second, "second": time.Second, "seconds": time.Second,
+	"m": time.Minute, "min": time.Minute, "minute": time.Minute, "minutes": time.Minute,
+	"h": time.Hour, "hr": time.Hour, "hour": time.Hour, "hours": time.Hour,
+	"d": 24 * time.Hour, "day": 24 * time.Hour, "days": 24 * time.Hour,
+}
+
+// UnmarshalText reads a span. A number without a unit is of seconds.
+func (s *Span) UnmarshalText(text []byte) error {
+	rest, total := strings.TrimSpace(string(text)), time.Duration(0)
+	bad := fmt.Errorf("invalid time span %q: write it as 90s, 10min or \"1h 30min\"; 0 is none", text)
+	if rest == "" {
+		return bad
+	}
+	for rest != "" {
+		digits := len(rest) - len(strings.TrimLeft(rest, "0123456789"))
+		n, err := strconv.ParseInt(rest[:digits], 10, 64)
+		rest = strings.TrimLeft(rest[digits:], " ")
+		letters := len(rest) - len(strings.TrimLeft(rest, "abcdefghijklmnopqrstuvwxyz"))
+		unit, ok := spanUnits[rest[:letters]]
+		rest = strings.TrimLeft(rest[letters:], " ")
+		if err != nil || !ok || n > int64((math.MaxInt64-total)/unit) {
+			return bad
+		}
+		total += time.Duration(n) * unit
+	}
+	*s = Span(total)
+	return nil
+}
+
+// MarshalText writes the span as a whole number of its largest unit.
+func (s Span) MarshalText() ([]byte, error) {
+	d := time.Duration(s)
+	for _, u := range []struct {
+		unit time.Duration
+		name string
+	}{{time.Hour, "h"}, {time.Minute, "min"}, {time.Second, "s"}, {time.Millisecond, "ms"}} {
+		if d%u.unit == 0 && d != 0 {
+			return []byte(strconv.FormatInt(int64(d/u.unit), 10) + u.name), nil
+		}
+	}
+	return []byte(strconv.FormatInt(d.Microseconds(), 10) + "us"), nil
+}
+
+// String is the text of MarshalText.
+func (s Span) String() string {
+	text, _ := s.MarshalText() // it never fails
+	return string(text)
 }
 
 // DefaultConfig returns the configuration of a daemon with no flags and no file.

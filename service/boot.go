@@ -33,6 +33,7 @@ type door struct {
 	listening chan struct{}
 	ctx       context.Context // of its Serve; cancel closes the door
 	cancel    context.CancelFunc
+	job       *engine.Job // that serves it; nil: there is none
 }
 
 // Boot takes the daemon from nothing to serving, each step a job: listen,
@@ -41,7 +42,7 @@ type door struct {
 // base is the parent of everything that no request stands behind. When stop is
 // closed Boot returns [context.Canceled]; what was begun ends with the shutdown.
 func (s *Service) Boot(base context.Context, stop <-chan struct{}, status func(string)) error {
-	s.base = base
+	s.base, s.status = base, status
 	ctx, cancel := context.WithCancel(base)
 	ended := make(chan struct{})
 	defer func() { cancel(); <-ended }()
@@ -96,11 +97,8 @@ func (s *Service) openDoor(d *door, q engine.Request) error {
 	if err != nil {
 		return err
 	}
-	err = s.eng.OnShutdown(engine.FrontDoors, q.JobType(), func(ctx context.Context) error {
-		d.cancel()
-		_, err := j.Wait(ctx)
-		return unlessSkipped(err)
-	})
+	d.job = j
+	err = s.eng.OnShutdown(engine.FrontDoors, q.JobType(), d.close)
 	if err != nil {
 		return err
 	}
@@ -112,6 +110,33 @@ func (s *Service) openDoor(d *door, q engine.Request) error {
 		_, err := j.Wait(s.base)
 		return unlessSkipped(err)
 	}
+}
+
+// close has the door serve what it took in, and returns when it is shut.
+func (d *door) close(ctx context.Context) error {
+	d.cancel()
+	if d.job == nil {
+		return nil
+	}
+	_, err := d.job.Wait(ctx)
+	return unlessSkipped(err)
+}
+
+// CloseDoors closes the front doors ahead of a shutdown, while the engine still
+// refuses nothing: the bus first, where a call may come until its name is
+// released.
+func (s *Service) CloseDoors(ctx context.Context) error {
+	return errors.Join(s.bus.close(ctx), s.api.close(ctx))
+}
+
+// Counts returns how many containers there are, and how many run.
+func (s *Service) Counts() (all, running int) {
+	for _, c := range s.all() {
+		if all++; c.record().State.Running() {
+			running++
+		}
+	}
+	return all, running
 }
 
 // unlessSkipped passes errors on, but not that there was nothing to serve: no

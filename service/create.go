@@ -5,6 +5,7 @@ package service
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -215,6 +216,16 @@ func mergeMap[V any](base, over map[string]V) map[string]V {
 	return out
 }
 
+// withDefaults adds the limits that were not given, by name.
+func withDefaults(given []davit.Ulimit, defaults map[string]davit.Ulimit) []davit.Ulimit {
+	for _, name := range slices.Sorted(maps.Keys(defaults)) {
+		if !slices.ContainsFunc(given, func(u davit.Ulimit) bool { return strings.EqualFold(u.Name, name) }) {
+			given = append(given, defaults[name])
+		}
+	}
+	return given
+}
+
 // completeConfig checks the configuration and fills in the defaults. It
 // returns warnings for the user.
 func (s *Service) completeConfig(r *davit.Container) ([]string, error) {
@@ -224,6 +235,7 @@ func (s *Service) completeConfig(r *davit.Container) ([]string, error) {
 	if r.HostConfig.LogConfig.Type == "" {
 		r.HostConfig.LogConfig = davit.LogConfig{Type: s.cfg().LogDriver, Config: mergeMap(s.cfg().LogOpts, r.HostConfig.LogConfig.Config)}
 	}
+	r.HostConfig.Ulimits = withDefaults(r.HostConfig.Ulimits, s.cfg().DefaultUlimits)
 	argv := slices.Concat(r.Config.Entrypoint, r.Config.Cmd)
 	if len(argv) == 0 {
 		return nil, invalid("no command specified")

@@ -67,7 +67,11 @@ type daemon struct {
 	gate *fake.Gate
 	next davit.Config // what a reload reads
 	bad  error        // why a reload cannot
-	end  context.CancelFunc
+	// what a reload told the rest of the daemon, and why that cannot follow
+	reloads []string
+	applied []davit.Config
+	unfit   error
+	end     context.CancelFunc
 }
 
 // boot starts a daemon, which the test's end stops unless it was before.
@@ -89,9 +93,8 @@ func (h *host) build(change func(*service.Options)) *daemon {
 	d := &daemon{host: h, eng: engine.New(log), rest: fake.NewDoor(), gate: &fake.Gate{}, next: h.config}
 	o := service.Options{
 		Engine: d.eng, Log: log, Config: h.config,
-		Facts:       davit.HostFacts{Hostname: "host", NCPU: 2, CgroupVersion: "2"},
-		LoadConfig:  func() (davit.Config, error) { return d.next, d.bad },
-		SetLogLevel: func(string) error { return nil },
+		Facts:         davit.HostFacts{Hostname: "host", NCPU: 2, CgroupVersion: "2"},
+		Configuration: configuration{d},
 		Drivers: service.Drivers{
 			Runtime: h.rt, Network: h.net, Resolver: h.resolve, State: h.state, Images: h.images, Rootfs: h.rootfs,
 			Volumes: h.volumes, Files: h.files, Registry: h.pulls, REST: d.rest, Gate: d.gate,
@@ -106,6 +109,29 @@ func (h *host) build(change func(*service.Options)) *daemon {
 	}
 	h.t.Cleanup(d.kill)
 	return d
+}
+
+// configuration is the rest of the daemon in a reload.
+type configuration struct{ d *daemon }
+
+func (c configuration) Reloading() func(error) {
+	c.d.reloads = append(c.d.reloads, "begun")
+	return func(err error) {
+		if err != nil {
+			c.d.reloads = append(c.d.reloads, "failed")
+			return
+		}
+		c.d.reloads = append(c.d.reloads, "done")
+	}
+}
+
+func (c configuration) Load() (davit.Config, error) { return c.d.next, c.d.bad }
+
+func (c configuration) Apply(next davit.Config) error {
+	if c.d.unfit == nil {
+		c.d.applied = append(c.d.applied, next)
+	}
+	return c.d.unfit
 }
 
 // context is that of the daemon itself.

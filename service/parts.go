@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/service/bootlist"
 	"github.com/davit-engine/davit/service/system"
 	"github.com/davit-engine/davit/service/volumes"
 )
@@ -17,9 +18,33 @@ func (s *Service) registerParts(o Options) error {
 	p := parts{s}
 	sys := system.New(system.Options{
 		Engine: o.Engine, Log: o.Log, Facts: o.Facts, Launcher: o.Runtime.Name(), Host: p, Emit: p.Emit,
-		LoadConfig: o.LoadConfig, SetLogLevel: o.SetLogLevel,
+		Configuration: o.Configuration,
 	})
 	return errors.Join(sys.Register(), volumes.New(o.Volumes, p).Register(o.Engine))
+}
+
+// listed is a State whose containers are listed to come back with the host.
+type listed struct {
+	State
+	boots *bootlist.List
+}
+
+// PutContainer stores a record.
+func (l listed) PutContainer(c *davit.Container) error {
+	err := l.State.PutContainer(c)
+	if err == nil {
+		l.boots.Put(c)
+	}
+	return err
+}
+
+// DeleteContainer deletes a record.
+func (l listed) DeleteContainer(id string) error {
+	err := l.State.DeleteContainer(id)
+	if err == nil {
+		l.boots.Delete(id)
+	}
+	return err
 }
 
 // parts is the service as the packages below it see it.

@@ -5,6 +5,7 @@ package service_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"regexp"
 	"slices"
@@ -150,6 +151,61 @@ func TestReload(t *testing.T) {
 			t.Errorf("the events are %q", got)
 		}
 		do(d, davit.Reload{}) // nothing new
+		d.unfit = errors.New("a part cannot follow")
+		d.next.DNS = []string{"8.8.8.8"}
+		if _, err := try(d, davit.Reload{}); !errors.Is(err, d.unfit) {
+			t.Errorf("a configuration that a part cannot follow gave %v", err)
+		}
+		if now := dns(); strings.Contains(now, "8.8.8.8") {
+			t.Errorf("after a reload that failed it is %q", now)
+		}
+		if len(d.applied) != 2 || d.applied[0].DNS[0] != "9.9.9.9" {
+			t.Errorf("applied was %+v", d.applied)
+		}
+		want := []string{"begun", "failed", "begun", "failed", "begun", "done", "begun", "done", "begun", "failed"}
+		if diff := cmp.Diff(want, d.reloads); diff != "" {
+			t.Errorf("init was told (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestReloadIsLive changes each key that may change, and looks for what follows.
+func TestReloadIsLive(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		d := h.boot()
+		d.next.DefaultUlimits = map[string]davit.Ulimit{"nofile": {Name: "nofile", Soft: 10, Hard: 20}, "core": {Name: "core"}}
+		d.next.LogDriver, d.next.LogOpts = "json-file", map[string]string{"max-size": "1m"}
+		d.next.LogLevel, d.next.Debug = "warn", false
+		d.next.Labels, d.next.InsecureRegistries = []string{"x=y"}, []string{"registry.test"}
+		d.next.ShutdownTimeout, d.next.IdleExit = 9, davit.Span(time.Minute)
+		do(d, davit.Reload{})
+		id := d.create("limited", func(q *davit.Create) {
+			q.HostConfig.Ulimits = []davit.Ulimit{{Name: "NOFILE", Soft: 1, Hard: 2}}
+		})
+		c := do(d, davit.ContainerInspect{Container: id})
+		if diff := cmp.Diff([]davit.Ulimit{{Name: "NOFILE", Soft: 1, Hard: 2}, {Name: "core"}}, c.HostConfig.Ulimits); diff != "" {
+			t.Errorf("limits (-want +got):\n%s", diff)
+		}
+		if c.HostConfig.LogConfig.Config["max-size"] != "1m" {
+			t.Errorf("log options are %v", c.HostConfig.LogConfig)
+		}
+		if diff := cmp.Diff(d.next, d.applied[0], cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+			t.Errorf("applied was (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestReloadPutsTheFirewallBack: a reload of firewalld is passed on to the
+// engine because it flushes the engine's rules.
+func TestReloadPutsTheFirewallBack(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		d := h.boot()
+		h.net.Fail("Reapply", fake.ErrInjected)
+		if _, err := try(d, davit.Reload{}); !errors.Is(err, fake.ErrInjected) || !strings.Contains(err.Error(), "was reloaded, but") {
+			t.Errorf("got %v", err)
+		}
+		h.net.Fail("Reapply", nil)
+		do(d, davit.Reload{})
 	})
 }
 

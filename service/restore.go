@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/davit-engine/davit"
@@ -44,25 +45,34 @@ func (s *Service) restore(ctx context.Context, _ *engine.Job, _ davit.Restore) (
 	if err != nil {
 		return davit.Nothing{}, err
 	}
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, restoreParallel)
-	for _, c := range s.all() {
-		if !c.record().State.Running() && !slices.Contains(known, c.id) {
-			continue
-		}
-		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			s.adopt(ctx, c)
-		})
-	}
-	wg.Wait()
+	s.adoptAll(ctx, known)
 	for _, id := range known {
 		if !slices.Contains(ids, id) {
 			s.dropOrphan(ctx, id)
 		}
 	}
+	s.boots.Sync(s.records())
 	return davit.Nothing{}, errors.Join(s.Rootfs.Keep(ids), s.keepDirs(ids))
+}
+
+// adoptAll adopts the containers that run by their records, or of which the
+// runtime knows, and tells how far it is.
+func (s *Service) adoptAll(ctx context.Context, known []string) {
+	all := slices.DeleteFunc(s.all(), func(c *container) bool {
+		return !c.record().State.Running() && !slices.Contains(known, c.id)
+	})
+	var wg sync.WaitGroup
+	var done atomic.Int32
+	slots := make(chan struct{}, restoreParallel)
+	for _, c := range all {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			s.adopt(ctx, c)
+			s.status(fmt.Sprintf("Restoring containers (%d/%d)", done.Add(1), len(all)))
+		})
+	}
+	wg.Wait()
 }
 
 // adopt takes over the monitor of one container, or records how it ended. A

@@ -19,7 +19,9 @@ import (
 	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/internal/ring"
 	"github.com/davit-engine/davit/service/access"
+	"github.com/davit-engine/davit/service/bootlist"
 	"github.com/davit-engine/davit/service/images"
+	"github.com/davit-engine/davit/service/system"
 )
 
 // Drivers are the hands of the service. Bus may be nil.
@@ -47,10 +49,8 @@ type Options struct {
 	// Binds says which paths of the host callers without run-privileged may
 	// mount; nil: none.
 	Binds access.Binder
-	// LoadConfig reads flags and file again for a reload.
-	LoadConfig func() (davit.Config, error)
-	// SetLogLevel changes the level of Log.
-	SetLogLevel func(level string) error
+	// Configuration is the daemon's part in a reload.
+	Configuration system.Configuration
 	Drivers
 }
 
@@ -63,6 +63,7 @@ type Service struct {
 	rules  *access.Rules
 	images *images.Service
 
+	boots    *bootlist.List // of containers that come back with the host
 	config   atomic.Pointer[davit.Config]
 	engineID string
 	events   *ring.Log[davit.Event]
@@ -74,6 +75,7 @@ type Service struct {
 	execs      map[string]*execSession
 
 	base     context.Context // of jobs that no request stands behind; set by Boot
+	status   func(string)    // what the start is about; set by Boot
 	api, bus *door
 	failed   chan error     // capacity 2: one of each door
 	watching sync.WaitGroup // goroutines that follow monitors
@@ -90,6 +92,8 @@ func New(o Options) (*Service, error) {
 		done: make(chan struct{}), failed: make(chan error, 2),
 	}
 	s.config.Store(&o.Config)
+	s.boots = bootlist.New(filepath.Join(o.Config.DataRoot, "boot.d"), o.Log)
+	s.State = listed{o.State, s.boots}
 	if o.Binds == nil {
 		o.Binds = noBinds{}
 	}

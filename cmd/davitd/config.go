@@ -3,8 +3,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -66,6 +64,8 @@ func parseFlags(args []string) (*commandLine, error) {
 	f.StringVar(&c.LogDriver, "log-driver", c.LogDriver, "default log driver of containers: json-file or none")
 	f.StringToStringVar(&l.logOpts, "log-opt", nil, "default log option, key=value; may be repeated")
 	f.BoolVar(&c.FavorDynmods, "cgroup-favor-dynmods", c.FavorDynmods, "remount cgroup2 with favordynmods: faster starts, for the whole host")
+	f.Var(ulimits{&c.DefaultUlimits}, "default-ulimit", "limit of containers that do not give it, name=soft[:hard]; may be repeated")
+	f.TextVar(&c.IdleExit, "idle-exit", davit.Span(0), "exit after this time without work, such as 10min; 0: stay. For a daemon that systemd starts by its socket")
 	f.IntVar(&c.ShutdownTimeout, "shutdown-timeout", c.ShutdownTimeout, "seconds that running jobs get at the end")
 	f.StringVar(&c.TLSCACert, "tlscacert", "", "CA of the clients of an api-tls socket")
 	f.StringVar(&c.TLSCert, "tlscert", "", "certificate of an api-tls socket")
@@ -102,23 +102,23 @@ func (l *commandLine) finish() (err error) {
 // fileKeys maps a flag to its key in the file, where they differ: what can be
 // repeated is plural there, as in dockerd's.
 var fileKeys = map[string]string{
-	"host": "hosts", "dns-opt": "dns-opts", "label": "labels", "insecure-registry": "insecure-registries", "log-opt": "log-opts",
+	"host": "hosts", "default-ulimit": "default-ulimits", "dns-opt": "dns-opts", "label": "labels", "insecure-registry": "insecure-registries", "log-opt": "log-opts",
 }
 
 // load reads the file over the defaults, and the flags over both. A key that
-// both give is an error: one of the two would be silently lost.
+// both give is an error: one of the two would be silently lost. It may be
+// called again, for a reload.
 func (l *commandLine) load() (davit.Config, error) {
 	c := l.config
-	data, err := os.ReadFile(l.configFile)
+	if err := validate(&c); err != nil {
+		return c, err
+	}
+	file, err := readConfigFile(l.configFile)
 	if errors.Is(err, os.ErrNotExist) && !l.set.Changed("config-file") {
-		return c, validate(&c)
+		return c, nil
 	}
 	if err != nil {
-		return c, fmt.Errorf("cannot read the configuration: %w", err)
-	}
-	var given map[string]json.RawMessage
-	if err := json.Unmarshal(data, &given); err != nil {
-		return c, fmt.Errorf("cannot read the configuration %s: %w", l.configFile, err)
+		return c, err
 	}
 	var both []string
 	l.set.Visit(func(f *pflag.Flag) {
@@ -126,7 +126,7 @@ func (l *commandLine) load() (davit.Config, error) {
 		if k, ok := fileKeys[key]; ok {
 			key = k
 		}
-		if _, ok := given[key]; ok {
+		if file.has(key) {
 			both = append(both, key)
 		}
 	})
@@ -134,12 +134,7 @@ func (l *commandLine) load() (davit.Config, error) {
 		slices.Sort(both)
 		return c, fmt.Errorf("%s: given both as a flag and in %s: remove one of the two", strings.Join(both, ", "), l.configFile)
 	}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&c); err != nil {
-		return c, fmt.Errorf("cannot read the configuration %s: %w", l.configFile, err)
-	}
-	return c, validate(&c)
+	return file.over(c)
 }
 
 // validate refuses what cannot work together, before anything is touched.
@@ -187,6 +182,11 @@ func validate(c *davit.Config) error {
 	for _, l := range c.Labels {
 		if k, _, ok := strings.Cut(l, "="); !ok || k == "" {
 			return fmt.Errorf("invalid label %q: it must be key=value", l)
+		}
+	}
+	for name, u := range c.DefaultUlimits {
+		if err := checkUlimit(name, u); err != nil {
+			return err
 		}
 	}
 	if err := registry.CheckInsecure(c.InsecureRegistries); err != nil {

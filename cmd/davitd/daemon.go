@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/davit-engine/davit"
@@ -25,35 +27,53 @@ import (
 
 // daemon is what was built, to be closed in reverse.
 type daemon struct {
-	line    *commandLine
-	config  davit.Config
-	log     *slog.Logger
-	level   *slog.LevelVar
-	systemd *activation.Systemd
+	line      *commandLine
+	config    davit.Config                 // at the start
+	live      atomic.Pointer[davit.Config] // as the latest reload left it
+	log       *slog.Logger
+	level     *slog.LevelVar
+	systemd   *activation.Systemd
+	activated bool // systemd passed sockets
+	faults    *failpoint
 
-	eng     *engine.Engine
-	sockets []activation.Socket
-	api     *api.Server
-	bus     *busDoor
-	service *service.Service
+	eng      *engine.Engine
+	life     *life
+	activity *activity
+	pause    *activation.Pause
+	health   *health
+	sockets  []activation.Socket
+	registry *registry.Client
+	api      *api.Server
+	bus      *busDoor
+	service  *service.Service
 }
 
 // serve builds the daemon, runs it until a signal or a failure ends it, and
 // returns the exit status.
-func serve(line *commandLine, config davit.Config) int {
-	d := &daemon{line: line, config: config, level: new(slog.LevelVar)}
-	d.log = newLogger(os.Stderr, d.level)
-	if err := setLevel(d.level, config.EffectiveLogLevel()); err != nil {
-		return usage(err)
+func serve(line *commandLine, config davit.Config, systemd *activation.Systemd) int {
+	d := &daemon{
+		line: line, config: config, level: new(slog.LevelVar), systemd: systemd, activated: systemd.Activated(),
+		activity: newActivity(), pause: activation.NewPause(),
 	}
+	d.log = newLogger(os.Stderr, d.level)
+	d.life = newLife(systemd, d.log)
+	d.live.Store(&config)
 	var err error
-	if d.systemd, err = activation.New(); err != nil {
-		return usage(err)
+	if d.faults, err = readFailpoint(d.log); err == nil {
+		err = errors.Join(setLevel(d.level, config.EffectiveLogLevel()), checkIdleExit(&config, d.activated))
+	}
+	if err != nil {
+		return usage(systemd, err)
 	}
 	d.eng = engine.New(d.log)
+	d.number()
 	signals := trap(d)
 	defer signals.stop()
-	ctx := context.Background()
+	ctx, cancel := context.WithCancel(context.Background())
+	var helpers sync.WaitGroup
+	defer func() { cancel(); helpers.Wait() }()
+	helpers.Go(func() { d.life.extend(ctx) })
+	helpers.Go(func() { d.report(ctx) })
 	if err := d.build(); err != nil {
 		return d.fail(ctx, err)
 	}
@@ -63,12 +83,32 @@ func serve(line *commandLine, config davit.Config) int {
 	return d.wait(ctx, signals)
 }
 
+// stateName is what systemd keeps the counter of jobs as.
+const stateName = "state"
+
+// number has the ids of jobs go on where a predecessor that crashed was.
+func (d *daemon) number() {
+	counter, err := d.systemd.Counter(stateName)
+	if err != nil {
+		d.log.Warn("the ids of jobs may begin anew after a crash", "error", err)
+	}
+	dropped, err := d.systemd.DropUnknown()
+	if len(dropped) > 0 || err != nil {
+		d.log.Warn("systemd kept what this version does not know; it is dropped", "names", dropped, "error", err)
+	}
+	d.eng.Number(counter.Last(), func(id uint32) {
+		counter.Set(id)
+		d.faults.newJob()
+	})
+}
+
 // build makes everything that the daemon consists of. What it opens is closed
 // by the engine's shutdown handlers.
 func (d *daemon) build() error {
 	if err := d.claim(); err != nil {
 		return err
 	}
+	d.life.phase("Opening sockets")
 	if err := d.listen(); err != nil {
 		return err
 	}
@@ -76,6 +116,7 @@ func (d *daemon) build() error {
 	if err != nil {
 		return err
 	}
+	d.life.phase("Opening " + d.config.DataRoot)
 	store, err := storage.Open(storage.Options{Root: d.config.DataRoot, Log: d.log})
 	if err != nil {
 		return err
@@ -87,13 +128,13 @@ func (d *daemon) build() error {
 	if err != nil {
 		return err
 	}
+	d.registry = registry.New(registry.Options{
+		Insecure: d.config.InsecureRegistries, CertsDir: d.config.CertsDir, UserAgent: "davit/" + davit.Release, Log: d.log,
+	})
 	drivers := service.Drivers{
 		Runtime: runtime, Resolver: bridge.NewResolver(), State: store.State(), Images: store.Images(), Rootfs: store.Rootfs(),
 		Volumes: store.Volumes(), Files: store.Files(),
-		Registry: registry.New(registry.Options{
-			Insecure: d.config.InsecureRegistries, CertsDir: d.config.CertsDir,
-			UserAgent: "davit/" + davit.Release, Log: d.log,
-		}),
+		Registry: d.registry,
 	}
 	closers := []func() error{runtime.Close}
 	if d.config.Bridge != "none" {
@@ -111,7 +152,7 @@ func (d *daemon) build() error {
 	d.openDoors(&drivers)
 	d.service, err = service.New(service.Options{
 		Engine: d.eng, Log: d.log, Config: d.config, Facts: facts, Drivers: drivers,
-		LoadConfig: d.reloadConfig, SetLogLevel: func(level string) error { return setLevel(d.level, level) },
+		Configuration: configuration{d},
 	})
 	if err != nil {
 		return err
@@ -177,29 +218,39 @@ func (d *daemon) openDoors(drivers *service.Drivers) {
 		sockets = append(sockets, api.Socket{Name: s.Name, Listener: s.Listener})
 		shown = append(shown, [2]string{s.Name, s.Listener.Addr().Network() + ":" + s.Listener.Addr().String()})
 	}
-	d.api = api.New(d.eng, api.Options{Log: d.log, Sockets: sockets})
+	d.api = api.New(d.eng, api.Options{Log: d.log, Sockets: sockets, Begin: d.activity.begin})
 	d.bus = &busDoor{log: d.log, supervised: d.systemd.Supervised(), server: dbus.New(d.eng, dbus.Options{Log: d.log, Properties: dbus.Properties{
 		DataRoot: d.config.DataRoot, ExecRoot: d.config.ExecRoot, StorageDriver: "overlay", Sockets: shown,
 	}})}
 	drivers.REST, drivers.Gate, drivers.Bus = d.api, d.api, d.bus
 }
 
-// boot brings the daemon up and says READY once a request through its own
-// socket was answered.
+// bootProbe bounds the self-check of a daemon that is about to say READY.
+const bootProbe = 30 * time.Second
+
+// boot brings the daemon up and says READY once it has passed its self-check:
+// a job ran, its own socket answered and so did the bus.
 func (d *daemon) boot(ctx context.Context, stop <-chan struct{}) error {
-	err := d.service.Boot(ctx, stop, d.status)
+	if d.faults.slowStart > 0 {
+		d.life.phase("Waiting, as a test asked for")
+		time.Sleep(d.faults.slowStart)
+	}
+	err := d.service.Boot(ctx, stop, d.life.phase)
 	if errors.Is(err, context.Canceled) {
 		return nil // a signal to end, which is seen next
 	}
 	if err != nil {
 		return err
 	}
-	if err := d.api.Probe(ctx); err != nil {
-		return fmt.Errorf("cannot reach the engine through its own socket: %w", err)
+	d.health = &health{
+		eng: d.eng, log: d.log, systemd: d.systemd, interval: d.systemd.WatchdogInterval(), faults: d.faults,
+		api: d.api.Probe, bus: d.bus.ping, activity: d.activity,
 	}
-	if err := d.systemd.Ready(fmt.Sprintf("Listening on %d sockets", len(d.sockets))); err != nil {
-		d.log.Warn("cannot tell systemd that the engine is ready", "error", err)
+	d.life.phase("Checking that all answers")
+	if err := d.health.once(ctx, bootProbe); err != nil {
+		return fmt.Errorf("the engine does not pass its self-check: %w", err)
 	}
+	d.life.ready(d.doing())
 	ready := time.Now()
 	if err := d.service.Resume(); err != nil {
 		d.log.Warn("cannot resume containers", "error", err)
@@ -208,30 +259,27 @@ func (d *daemon) boot(ctx context.Context, stop <-chan struct{}) error {
 	return nil
 }
 
-// status tells systemd what the daemon is doing. Without systemd, or when it
-// does not listen, nobody needs to know.
-func (d *daemon) status(text string) {
-	if err := d.systemd.Status(text); err != nil {
-		d.log.Debug("cannot tell systemd the status", "error", err)
-	}
-}
-
-// wait keeps the daemon until a signal asks it to end or a front door fails.
+// wait keeps the daemon until a signal asks it to end, a front door fails or
+// nothing was to do for long enough.
 func (d *daemon) wait(ctx context.Context, signals *signals) int {
 	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		d.watchdog(ctx)
-	}()
+	var helpers sync.WaitGroup
+	idle := make(chan struct{})
+	if d.health != nil {
+		helpers.Go(func() { d.health.run(ctx) })
+	}
+	helpers.Go(func() { d.followHangups(ctx, signals.hangup) })
+	helpers.Go(func() { d.awaitIdle(ctx, idle) })
 	defer func() {
 		cancel()
-		<-ended
+		helpers.Wait()
 	}()
 	for {
 		select {
-		case <-signals.hangup:
-			d.reload(ctx)
+		case <-idle:
+			if code, exited := d.idleExit(ctx); exited {
+				return code
+			}
 		case <-signals.terminate:
 			return d.shutdown(ctx, nil)
 		case err := <-d.service.Failed():
@@ -240,57 +288,48 @@ func (d *daemon) wait(ctx context.Context, signals *signals) int {
 	}
 }
 
-func (d *daemon) watchdog(ctx context.Context) {
-	interval := d.systemd.WatchdogInterval()
-	if interval <= 0 {
-		return
-	}
-	d.systemd.RunWatchdog(ctx, &activation.Watchdog{Interval: interval, Log: d.log, Checks: []activation.Check{{Name: "engine", Run: d.selfCheck}}})
-}
-
-// selfCheck proves that a job can run, the socket answers and the bus answers.
-func (d *daemon) selfCheck(ctx context.Context) error {
-	if _, err := engine.Do(ctx, d.eng, davit.Noop{}); err != nil {
-		return fmt.Errorf("cannot run a job: %w", err)
-	}
-	if err := d.api.Probe(ctx); err != nil {
-		return fmt.Errorf("cannot reach the engine's own socket: %w", err)
-	}
-	return d.bus.ping(ctx)
-}
-
-func (d *daemon) reload(ctx context.Context) {
-	if err := d.systemd.Reloading(); err != nil {
-		d.log.Warn("cannot tell systemd of the reload", "error", err)
-	}
-	status := fmt.Sprintf("Listening on %d sockets", len(d.sockets))
-	if _, err := engine.Do(ctx, d.eng, davit.Reload{}); err != nil {
-		d.log.Error("reload failed; the old configuration stays", "error", err)
-		status = "Reload failed: " + err.Error()
-	}
-	if err := d.systemd.Ready(status); err != nil {
-		d.log.Warn("cannot tell systemd that the engine is ready", "error", err)
+// followHangups reloads at each SIGHUP, by the job that the bus has too.
+func (d *daemon) followHangups(ctx context.Context, hangup <-chan struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+		}
+		if _, err := engine.Do(ctx, d.eng, davit.Reload{}); err != nil && ctx.Err() == nil {
+			d.log.Error("reload failed", "error", err)
+		}
 	}
 }
 
-func (d *daemon) reloadConfig() (davit.Config, error) { return d.line.load() }
+// awaitIdle tells each time that the daemon was idle for long enough.
+func (d *daemon) awaitIdle(ctx context.Context, idle chan<- struct{}) {
+	after := func() time.Duration { return time.Duration(d.live.Load().IdleExit) }
+	for d.activity.await(ctx, after, d.busy) == nil {
+		select {
+		case idle <- struct{}{}:
+		case <-ctx.Done():
+		}
+		d.activity.touch() // it is looked into now
+	}
+}
 
 // fail takes the orderly way down after a failure.
 func (d *daemon) fail(ctx context.Context, cause error) int {
 	d.log.Error("davitd failed", "error", cause)
-	if err := d.systemd.Fatal(cause, davit.BusName+"."+string(davit.CodeOf(cause))); err != nil {
-		d.log.Debug("cannot tell systemd of the failure", "error", err)
-	}
+	d.life.fatal(cause, busError(cause))
 	d.shutdown(ctx, cause)
 	return exitFailure
 }
 
 // shutdown ends the daemon within 15 seconds; the containers go on.
 func (d *daemon) shutdown(ctx context.Context, cause error) int {
-	if err := d.systemd.Stopping("Shutting down"); err != nil {
-		d.log.Debug("cannot tell systemd of the shutdown", "error", err)
-	}
-	drain := time.Duration(d.config.ShutdownTimeout) * time.Second
+	return d.end(ctx, cause, time.Duration(d.live.Load().ShutdownTimeout)*time.Second)
+}
+
+// end ends the daemon; running jobs get as long as drain.
+func (d *daemon) end(ctx context.Context, cause error, drain time.Duration) int {
+	d.life.stopping(waitingFor(d.eng.Load().Changes))
 	if err := d.eng.Shutdown(ctx, drain); err != nil {
 		d.log.Error("shutdown left something undone", "error", err)
 		return exitFailure

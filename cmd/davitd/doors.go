@@ -30,6 +30,9 @@ func (d *daemon) listen() error {
 		return err
 	}
 	for i, s := range sockets {
+		if sockets[i].Listener, err = d.pause.Listener(s.Listener); err != nil {
+			return err
+		}
 		if s.Name != "api-tls" {
 			continue
 		}
@@ -37,7 +40,7 @@ func (d *daemon) listen() error {
 		if err != nil {
 			return err
 		}
-		sockets[i].Listener = tls.NewListener(s.Listener, config)
+		sockets[i].Listener = tls.NewListener(sockets[i].Listener, config)
 	}
 	d.sockets = sockets
 	return nil

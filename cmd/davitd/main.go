@@ -11,7 +11,9 @@ import (
 	"os"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/activation"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 )
 
 // Exit statuses beside 0.
@@ -24,13 +26,14 @@ const (
 func main() { os.Exit(run(os.Args[1:])) }
 
 func run(args []string) int {
+	systemd, serr := activation.New()
 	line, err := parseFlags(args)
 	if errors.Is(err, pflag.ErrHelp) {
 		fmt.Printf("Usage: davitd [flags]\n\nThe Davit container engine.\n\n%s", line.set.FlagUsages())
 		return 0
 	}
-	if err != nil {
-		return usage(err)
+	if err = errors.Join(err, serr); err != nil {
+		return usage(systemd, err)
 	}
 	if line.showVersion {
 		fmt.Printf("davitd version %s, build %s\n", davit.Release, davit.Commit)
@@ -38,7 +41,7 @@ func run(args []string) int {
 	}
 	config, err := line.load()
 	if err != nil {
-		return usage(err)
+		return usage(systemd, err)
 	}
 	if line.validate {
 		fmt.Println("configuration OK")
@@ -48,10 +51,25 @@ func run(args []string) int {
 		fmt.Fprintln(os.Stderr, "davitd: must be run as root: it makes namespaces, mounts and firewall rules")
 		return exitFailure
 	}
-	return serve(line, config)
+	return serve(line, config, systemd)
 }
 
-func usage(err error) int {
+// usage says what is wrong with the flags or the configuration, to systemd
+// too if it started the daemon; nil if it did not come to that.
+func usage(systemd *activation.Systemd, err error) int {
 	fmt.Fprintf(os.Stderr, "davitd: %v\n", err)
+	if systemd != nil {
+		if nerr := systemd.Fatal(invalidArgument{err}, busError(davit.Errorf(davit.InvalidConfiguration, "%w", err))); nerr != nil {
+			fmt.Fprintf(os.Stderr, "davitd: %v\n", nerr)
+		}
+	}
 	return exitUsage
 }
+
+// invalidArgument is an error with the errno EINVAL, which its text leaves out.
+type invalidArgument struct{ error }
+
+func (e invalidArgument) Unwrap() []error { return []error{e.error, unix.EINVAL} }
+
+// busError is the name of an error on the bus.
+func busError(err error) string { return davit.BusName + "." + string(davit.CodeOf(err)) }

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
 	"sync"
 	"syscall"
 )
@@ -65,17 +64,4 @@ func (s *signals) stop() {
 	signal.Stop(s.incoming)
 	close(s.incoming)
 	s.ended.Wait()
-}
-
-// dump writes the stacks of all goroutines to stderr.
-func dump() {
-	buf := make([]byte, 1<<20)
-	for {
-		n := runtime.Stack(buf, true)
-		if n < len(buf) {
-			_, _ = os.Stderr.Write(buf[:n]) // there is nowhere else to write it
-			return
-		}
-		buf = make([]byte, 2*len(buf))
-	}
 }

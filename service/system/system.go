@@ -7,9 +7,11 @@ package system
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,11 +44,30 @@ type Options struct {
 	Launcher string // how monitors are launched
 	Host     Host
 	Emit     func(davit.Event)
-	// LoadConfig reads flags and file again for a reload.
-	LoadConfig func() (davit.Config, error)
-	// SetLogLevel changes the level of Log.
-	SetLogLevel func(level string) error
+	// Configuration is where a reload reads from, and what follows it.
+	Configuration Configuration
 }
+
+// Configuration is the daemon's part in a reload.
+type Configuration interface {
+	// Reloading tells init that a reload begins; the function that it returns
+	// is called once, with how it went, before anybody else is told.
+	Reloading() (end func(error))
+	// Load reads flags and file again and checks them. Its error says where
+	// the file is wrong.
+	Load() (davit.Config, error)
+	// Apply has all parts follow a configuration, or, when it fails, none.
+	Apply(c davit.Config) error
+}
+
+// live are the keys that a reload may change.
+var live = []string{
+	"authorization", "bind-allow", "debug", "default-ulimits", "dns", "dns-opts", "dns-search", "idle-exit",
+	"insecure-registries", "labels", "log-driver", "log-level", "log-opts", "shutdown-timeout",
+}
+
+// reloadDeadline is more than iptables needs for the rules of a full host.
+const reloadDeadline = 5 * time.Minute
 
 // System handles the jobs.
 type System struct{ Options }
@@ -61,8 +82,10 @@ func (s *System) Register() error {
 		engine.Register(e, engine.Type[davit.Version]{Action: davit.ActionInspect, Class: engine.Query}, s.version),
 		engine.Register(e, engine.Type[davit.Info]{Action: davit.ActionInspect, Class: engine.Query}, s.info),
 		engine.Register(e, engine.Type[davit.Commands]{Action: davit.ActionInspect, Class: engine.Query}, s.commands),
-		engine.Register(e, engine.Type[davit.Noop]{}, s.noop),
-		engine.Register(e, engine.Type[davit.Reload]{}, s.reload),
+		engine.Register(e, engine.Type[davit.Noop]{Deadline: time.Minute}, s.noop),
+		engine.Register(e, engine.Type[davit.Reload]{
+			Subject: func(davit.Reload) (string, string) { return "configuration", "configuration" }, Deadline: reloadDeadline,
+		}, s.reload),
 	)
 }
 
@@ -124,26 +147,38 @@ func (s *System) info(context.Context, *engine.Job, davit.Info) (davit.EngineInf
 	return i, nil
 }
 
-// reload reads the configuration again. What cannot change while the daemon
-// runs is refused by name, and then nothing changes.
-func (s *System) reload(context.Context, *engine.Job, davit.Reload) (davit.Nothing, error) {
-	next, err := s.LoadConfig()
-	if err != nil {
+// reload reads the configuration again, tells init of it, and puts the rules
+// of the firewall back, which its own reload may have flushed.
+func (s *System) reload(ctx context.Context, _ *engine.Job, _ davit.Reload) (_ davit.Nothing, err error) {
+	end := s.Configuration.Reloading()
+	defer func() { end(err) }()
+	if err := s.reconfigure(); err != nil {
 		return davit.Nothing{}, err
 	}
-	merged := *s.Host.Config()
-	merged.LogLevel, merged.Debug, merged.Labels = next.LogLevel, next.Debug, next.Labels
-	merged.DNS, merged.DNSSearch, merged.DNSOptions = next.DNS, next.DNSSearch, next.DNSOptions
-	merged.ShutdownTimeout = next.ShutdownTimeout
-	if fixed := davit.ConfigDiff(merged, next); len(fixed) > 0 {
-		return davit.Nothing{}, davit.Errorf(davit.InvalidConfiguration,
+	if _, err := engine.Do(ctx, s.Engine, davit.ReapplyNetworks{}); err != nil && davit.KindOf(err) != davit.NotModified {
+		return davit.Nothing{}, fmt.Errorf("the configuration was reloaded, but the rules of the network were not set up again: %w", err)
+	}
+	return davit.Nothing{}, nil
+}
+
+// reconfigure takes over what changed. What cannot change while the daemon
+// runs is refused by name, and then nothing changes.
+func (s *System) reconfigure() error {
+	next, err := s.Configuration.Load()
+	if err != nil {
+		return err
+	}
+	changed := davit.ConfigDiff(*s.Host.Config(), next)
+	fixed := slices.DeleteFunc(slices.Clone(changed), func(key string) bool { return slices.Contains(live, key) })
+	if len(fixed) > 0 {
+		return davit.Errorf(davit.InvalidConfiguration,
 			"cannot reload the configuration: %s cannot change while the daemon runs: restart it, or take the change back", strings.Join(fixed, ", "))
 	}
-	if err := s.SetLogLevel(merged.EffectiveLogLevel()); err != nil {
-		return davit.Nothing{}, errors.Join(davit.Errorf(davit.InvalidConfiguration, "cannot reload the configuration"), err)
+	if err := s.Configuration.Apply(next); err != nil {
+		return fmt.Errorf("cannot reload the configuration: %w", err)
 	}
-	s.Host.SetConfig(merged)
+	s.Host.SetConfig(next)
 	s.Emit(davit.Event{Type: "daemon", Action: "reload", ActorID: s.Host.EngineID(), Attributes: map[string]string{"name": s.Facts.Hostname}})
-	s.Log.Info("configuration reloaded")
-	return davit.Nothing{}, nil
+	s.Log.Info("configuration reloaded", "changed", strings.Join(changed, ", "))
+	return nil
 }
