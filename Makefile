@@ -65,6 +65,7 @@ test: deps build deb rpm ## everything: vet, the tests as root, a booted tree wi
 	go vet -tags $(TAGS) ./...
 	@for dir in $(THIRD_PARTY); do (cd $$dir && echo "go test $$dir" && go test $(EXECAS) ./...) || exit 1; done
 	go test -tags $(TAGS) -count=1 -timeout 25m $(EXECAS) ./...
+	CGO_ENABLED=1 go test -race -count=1 -timeout 5m ./engine
 
 .PHONY: test-boot
 test-boot: build deb rpm ## only the booted tree
