@@ -324,17 +324,25 @@ func (s *Service) checkHostConfig(r *davit.Container) error {
 	return nil
 }
 
-// checkTexts refuses what execve(2) cannot be given.
+// checkTexts refuses what execve(2) cannot be given. The texts may be secrets,
+// and errors reach the log: they tell the place alone.
 func checkTexts(c *davit.ContainerConfig) error {
-	for _, kv := range c.Env {
+	for i, kv := range c.Env {
 		if kv == "" || kv[0] == '=' {
-			return invalid("invalid environment variable: %q", kv)
+			return invalid("invalid environment variable: number %d of %d has no name before its =", i+1, len(c.Env))
 		}
 	}
-	for _, list := range [][]string{c.Env, c.Entrypoint, c.Cmd, {c.WorkingDir, c.User, c.Hostname, c.Domainname}} {
-		for _, text := range list {
+	for _, field := range []struct {
+		name  string
+		texts []string
+	}{
+		{"Env", c.Env}, {"Entrypoint", c.Entrypoint}, {"Cmd", c.Cmd},
+		{"WorkingDir", []string{c.WorkingDir}}, {"User", []string{c.User}},
+		{"Hostname", []string{c.Hostname}}, {"Domainname", []string{c.Domainname}},
+	} {
+		for i, text := range field.texts {
 			if strings.ContainsRune(text, 0) {
-				return invalid("invalid configuration: %q contains a NUL byte", text)
+				return invalid("invalid configuration: text %d of %s contains a NUL byte", i+1, field.name)
 			}
 		}
 	}

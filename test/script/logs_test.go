@@ -4,6 +4,7 @@ package script
 
 import (
 	"encoding/base64"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,6 +47,26 @@ func TestSecretsStayOutOfTheLog(t *testing.T) {
 		"http://d/build?buildargs=%7B%22A%22%3A%22"+secret("build")+"%22%7D")
 	h.curl(t, "-X", "POST", "-d", `{"Image":"busybox","Env":["A=`+secret("env")+`"],"HostConfig":5}`, "-H", "Content-Type: application/json", "http://d/containers/create")
 	h.curl(t, "-X", "POST", "-d", `{"username":"joe","password":"`+secret("password")+`","serveraddress":"127.0.0.1:5000"}`, "-H", "Content-Type: application/json", "http://d/auth")
+	for _, body := range []string{
+		`{"Image":"busybox","Env":["=` + secret("env") + `"]}`, `{"Image":"busybox","Env":["` + secret("env") + `\u0000="]}`,
+		`{"Image":"busybox","Env":"` + secret("env") + `"}`, `{"Image":"busybox","Labels":["` + secret("label") + `"]}`,
+		`{"Image":"busybox","Env":["A=` + secret("env") + `"],"User":"nosuchuser:nosuchgroup","Hostname":"-"}`,
+		`{"Image":"busybox","HostConfig":{"LogConfig":{"Type":"splunk","Config":{"splunk-token":"` + secret("token") + `"}}}}`,
+	} {
+		if answer := h.curl(t, "-X", "POST", "-H", "Content-Type: application/json", "-d", body, "http://d/containers/create"); strings.Contains(answer, `"Id"`) {
+			var made struct {
+				ID string `json:"Id"`
+			}
+			if err := json.Unmarshal([]byte(answer), &made); err != nil {
+				t.Fatal(err)
+			}
+			h.curl(t, "-X", "POST", "http://d/containers/"+made.ID+"/start")
+		}
+	}
+	h.curl(t, "-X", "POST", "http://d/images/create?repo=x&fromSrc=http://joe:"+secret("url")+"@127.0.0.1:1/x.tar")
+	h.curl(t, "-X", "POST", "http://d/images/create?fromImage=joe:"+secret("url")+"@127.0.0.1:5000/x&tag=1")
+	h.curl(t, "-X", "POST", "-H", "X-Registry-Auth: "+secret("header"), "http://d/images/create?fromImage=127.0.0.1:5000/private&tag=1")
+	h.curl(t, "-X", "POST", "-H", "Content-Type: application/json", "-d", `{"Name":"v","Driver":"local","DriverOpts":{"o":"password=`+secret("volume")+`"}}`, "http://d/volumes/create")
 	h.mustDocker(t, "rm", "-f", "holds")
 
 	log, err := os.ReadFile(filepath.Join(h.dir, "davitd.log"))
