@@ -38,9 +38,25 @@ type Process interface {
 	Updates() <-chan Update
 }
 
+// Freezer is a [Process] that can be paused: Freeze stops all processes of the
+// container where they are, or lets them go on, and returns when that is so; the
+// updates tell of it. It is idempotent. A signal that is to stop the container,
+// and KILL, let it go on too.
+type Freezer interface {
+	Freeze(ctx context.Context, frozen bool) error
+}
+
+// RootOpener is a [Process] whose root can be opened without what is mounted in
+// it (O_PATH of open(2)). The caller closes it.
+type RootOpener interface {
+	OpenRoot(ctx context.Context) (*os.File, error)
+}
+
 // ExecProcess is the process of an exec session.
 type ExecProcess interface {
 	Pid() int
+	// Signal sends a signal to the process.
+	Signal(ctx context.Context, signal int) error
 	Resize(ctx context.Context, rows, columns uint) error
 	// Attach is like that of [Process]. It is called at most once; without it
 	// the output is discarded.
@@ -51,7 +67,7 @@ type ExecProcess interface {
 
 // Update is a change of a container's state, as its monitor tells it.
 type Update struct {
-	Status    Status // created, running, restarting, exited, dead (the monitor is lost)
+	Status    Status // created, running, paused, restarting, exited, dead (the monitor is lost)
 	Pid       int
 	StartedAt time.Time
 	Exit      Exit // valid for restarting, exited and dead

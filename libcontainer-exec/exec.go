@@ -153,6 +153,14 @@ func (e *ExecProcess) Wait(ctx context.Context) (davit.Exit, error) {
 	}
 }
 
+// Signal sends a signal to the process.
+func (e *ExecProcess) Signal(ctx context.Context, signal int) error {
+	if _, err := e.p.call(ctx, &protocol.Request{Op: protocol.OpExecSignal, ID: e.id, Signal: signal}); err != nil {
+		return fmt.Errorf("cannot send signal %d to exec session: %w", signal, err)
+	}
+	return nil
+}
+
 // Resize sets the size of the terminal.
 func (e *ExecProcess) Resize(_ context.Context, rows, columns uint) error {
 	if !e.tty {

@@ -281,6 +281,8 @@ func (p *Process) enqueue(s *protocol.State) {
 		u.Status = davit.StatusCreated
 	case protocol.Running:
 		u.Status = davit.StatusRunning
+	case protocol.Paused:
+		u.Status = davit.StatusPaused
 	case protocol.Restarting:
 		u.Status = davit.StatusRestarting
 	case protocol.Exited:
@@ -339,15 +341,24 @@ func (p *Process) call(ctx context.Context, req *protocol.Request, fds ...int) (
 
 // Netns returns a new descriptor of the container's network namespace.
 func (p *Process) Netns(ctx context.Context) (*os.File, error) {
-	a, err := p.call(ctx, &protocol.Request{Op: protocol.OpNetns})
+	f, err := p.descriptor(ctx, protocol.OpNetns, "netns:"+davit.ShortID(p.id))
+	if err != nil {
+		return nil, fmt.Errorf("cannot get the network namespace of container %s: %w", p.name, err)
+	}
+	return f, nil
+}
+
+// descriptor makes a request that is answered with one.
+func (p *Process) descriptor(ctx context.Context, op protocol.Op, name string) (*os.File, error) {
+	a, err := p.call(ctx, &protocol.Request{Op: op})
 	if err == nil && len(a.fds) != 1 {
 		err = errors.New("the monitor sent none")
 	}
 	if err != nil {
 		protocol.CloseFDs(a.fds)
-		return nil, fmt.Errorf("cannot get the network namespace of container %s: %w", p.name, err)
+		return nil, err
 	}
-	return os.NewFile(uintptr(a.fds[0]), "netns:"+davit.ShortID(p.id)), nil
+	return os.NewFile(uintptr(a.fds[0]), name), nil
 }
 
 // Start lets the first process execute its program.
@@ -375,6 +386,27 @@ func (p *Process) Signal(ctx context.Context, signal int, stop bool) error {
 		return fmt.Errorf("cannot send signal %d to container %s: %w", signal, p.name, err)
 	}
 	return nil
+}
+
+// Freeze stops all processes of the container, or lets them go on.
+func (p *Process) Freeze(ctx context.Context, frozen bool) error {
+	op, verb := protocol.OpThaw, "unpause"
+	if frozen {
+		op, verb = protocol.OpFreeze, "pause"
+	}
+	if _, err := p.call(ctx, &protocol.Request{Op: op}); err != nil {
+		return fmt.Errorf("cannot %s container %s: %w", verb, p.name, err)
+	}
+	return nil
+}
+
+// OpenRoot opens the container's root without its mounts.
+func (p *Process) OpenRoot(ctx context.Context) (*os.File, error) {
+	f, err := p.descriptor(ctx, protocol.OpRoot, "root:"+davit.ShortID(p.id))
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the root of container %s: %w", p.name, err)
+	}
+	return f, nil
 }
 
 // Resize sets the size of the container's terminal.

@@ -39,6 +39,17 @@ type Runtime interface {
 	Name() string
 }
 
+// Meter is a [Runtime] that can tell what its containers use, and whose a
+// process is.
+type Meter interface {
+	// Stats fails with ContainerNotRunning when the container has no process.
+	// What the host cannot tell is zero.
+	Stats(ctx context.Context, id string) (davit.ContainerStats, error)
+	// Owner returns the id of the container that a process of the host is in;
+	// os.ErrNotExist when it is in none, or there is no such process.
+	Owner(pid int) (string, error)
+}
+
 // UnitNamer is a [Runtime] whose monitors are units: Unit is the name of the
 // one that a start of c makes, and "" when it makes none.
 type UnitNamer interface {
@@ -103,6 +114,11 @@ type RootfsStore interface {
 	Mount(containerID string, with ...davit.Mount) (dir string, release func() error, err error)
 	// Usage returns the bytes of the writable layer.
 	Usage(containerID string) (int64, error)
+	// Changes lists what the writable layer has of its own, in the order of the
+	// paths: a directory that is new or removed with all in it, a file that was
+	// changed together with its directory. What only makes place for mounts on
+	// the paths in mounts is not told.
+	Changes(containerID string, mounts []string) ([]davit.FileChange, error)
 	// Keep removes every layer of a container that is not in ids.
 	Keep(ids []string) error
 }

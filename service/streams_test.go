@@ -236,7 +236,7 @@ func TestAttach(t *testing.T) {
 		if size := h.rt.Monitor(id).Size(); size != [2]uint{40, 120} {
 			t.Errorf("the terminal has %v", size)
 		}
-		h.rt.Monitor(id).Pause()
+		do(d, davit.Pause{Container: id})
 		settle()
 		refused(d, davit.Attach{Container: "cat", Stream: true, Open: open}, davit.ContainerPaused)
 		failed := errors.New("the client has gone")

@@ -71,6 +71,8 @@ func Remove(dir string) error {
 	if err != nil {
 		return err
 	}
+	// Frozen processes of version 1 do not even die.
+	_ = write(filepath.Join(dir, "freezer.state"), "THAWED") // of another hierarchy: none
 	deadline := time.Now().Add(2 * time.Second)
 	for wait := time.Millisecond; ; wait *= 2 {
 		if err = removeTree(dir); err == nil || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EROFS) {

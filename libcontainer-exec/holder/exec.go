@@ -3,8 +3,10 @@
 package holder
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
@@ -13,6 +15,7 @@ import (
 // session is the process of an exec session. It outlives the connection that
 // asked for it, as a process; its record does not.
 type session struct {
+	pid   int
 	owner *conn // nil when that has gone; guarded by holder.mu
 	done  chan struct{}
 	exit  *protocol.Exit // written before done is closed
@@ -39,7 +42,7 @@ func (h *holder) exec(c *conn, id string, fds []int) (int, *protocol.Error) {
 	if err != nil {
 		return 0, wireError(err)
 	}
-	s := &session{owner: c, done: make(chan struct{})}
+	s := &session{pid: report.Pid, owner: c, done: make(chan struct{})}
 	exited := h.reaper.watch(report.Pid)
 	h.mu.Lock()
 	h.execs[id] = s
@@ -55,6 +58,21 @@ func (h *holder) exec(c *conn, id string, fds []int) (int, *protocol.Error) {
 		}
 	})
 	return report.Pid, nil
+}
+
+// execSignal sends a signal to a session's process.
+func (h *holder) execSignal(id string, number int) *protocol.Error {
+	h.mu.Lock()
+	s := h.execs[id]
+	h.mu.Unlock()
+	if s == nil {
+		return notRunning()
+	}
+	err := h.reaper.kill(s.pid, syscall.Signal(number))
+	if errors.Is(err, os.ErrProcessDone) {
+		return notRunning()
+	}
+	return wireError(err)
 }
 
 // execWait waits for the end of a session's process, and forgets the session.

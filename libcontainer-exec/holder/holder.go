@@ -196,7 +196,7 @@ func (h *holder) stopGracefully() {
 	if r == nil {
 		return
 	}
-	if r.signal(syscall.Signal(h.spec.StopSignal)) != nil {
+	if r.end(syscall.Signal(h.spec.StopSignal), true) != nil {
 		return
 	}
 	timer := time.NewTimer(h.spec.StopTimeout)
@@ -204,7 +204,7 @@ func (h *holder) stopGracefully() {
 	select {
 	case <-r.ended:
 	case <-timer.C:
-		_ = r.signal(unix.SIGKILL) // it has ended, or does now
+		_ = r.end(unix.SIGKILL, true) // it has ended, or does now
 	}
 }
 

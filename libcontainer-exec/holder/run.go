@@ -36,6 +36,10 @@ type run struct {
 	oomKilled bool
 	ended     chan struct{} // closed when status is known
 
+	freezing sync.Mutex // held while its processes are stopped or let go
+	frozen   bool       // guarded by freezing
+	killed   bool       // guarded by freezing: SIGKILL is on its way
+
 	stdinMu sync.Mutex
 	stdin   *os.File    // the writing end, or the terminal; nil when closed
 	outputs [3]*os.File // by stream: the reading ends; a terminal is Stdout

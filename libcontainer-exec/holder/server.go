@@ -96,7 +96,7 @@ func (c *conn) serve() {
 			break
 		}
 		switch req.Op {
-		case protocol.OpCreated, protocol.OpStart, protocol.OpExec, protocol.OpExecWait:
+		case protocol.OpCreated, protocol.OpStart, protocol.OpExec, protocol.OpExecWait, protocol.OpFreeze, protocol.OpThaw:
 			h.background.Go(func() { c.answer(&req, fds) }) // they wait for something
 		default:
 			c.answer(&req, fds)
@@ -145,6 +145,10 @@ func (c *conn) answer(req *protocol.Request, fds []int) {
 		packet.Error = h.resize(req.Rows, req.Cols)
 	case protocol.OpNetns:
 		pass, packet.Error = h.netnsFD()
+	case protocol.OpFreeze, protocol.OpThaw:
+		packet.Error = wireError(h.freeze(req.Op == protocol.OpFreeze))
+	case protocol.OpRoot:
+		pass, packet.Error = h.rootFD()
 	case protocol.OpAttach:
 		packet.Error = h.attach(req.ID, req.With, fds)
 		fds = nil
@@ -153,6 +157,8 @@ func (c *conn) answer(req *protocol.Request, fds []int) {
 	case protocol.OpExec:
 		packet.Pid, packet.Error = h.exec(c, req.ID, fds)
 		fds = nil
+	case protocol.OpExecSignal:
+		packet.Error = h.execSignal(req.ID, req.Signal)
 	case protocol.OpExecWait:
 		packet.Exit, packet.Error = h.execWait(req.ID)
 	case protocol.OpSubscribe:
@@ -283,7 +289,7 @@ func (h *holder) signal(number int, stop bool) *protocol.Error {
 	}
 	err := os.ErrProcessDone
 	if r != nil {
-		err = r.signal(syscall.Signal(number))
+		err = r.end(syscall.Signal(number), stop)
 	}
 	if !errors.Is(err, os.ErrProcessDone) {
 		return wireError(err)

@@ -24,6 +24,13 @@ const (
 	OpResize Op = "resize"
 	// OpNetns is answered with a descriptor of the network namespace.
 	OpNetns Op = "netns"
+	// OpFreeze stops all processes of the container where they are, OpThaw lets
+	// them go on. A signal with Stop, and SIGKILL, thaw too.
+	OpFreeze Op = "freeze"
+	OpThaw   Op = "thaw"
+	// OpRoot is answered with a descriptor (O_PATH) of the container's root as
+	// the holder has it mounted: without what is mounted in it.
+	OpRoot Op = "root"
 	// OpAttach adds the pipes in the descriptors, those that With names in the
 	// order stdin, stdout, stderr, to the container's streams.
 	OpAttach Op = "attach"
@@ -32,6 +39,8 @@ const (
 	// OpExec runs the spec in the file exec-ID.json. The descriptors are the
 	// process's stdio, all three, or the socket for a pty's master alone.
 	OpExec Op = "exec"
+	// OpExecSignal sends Signal to the process of session ID.
+	OpExecSignal Op = "exec-signal"
 	// OpExecWait is answered when the process of session ID has ended.
 	OpExecWait Op = "exec-wait"
 	// OpSubscribe has the connection receive an [Update] now and at each change.
@@ -95,6 +104,7 @@ type Status string
 const (
 	Created    Status = "created"
 	Running    Status = "running"
+	Paused     Status = "paused"
 	Restarting Status = "restarting"
 	Exited     Status = "exited"
 )

@@ -68,8 +68,10 @@ func TestFakeNetwork(t *testing.T) {
 func TestFakeRuntime(t *testing.T) {
 	rt := fake.NewRuntime()
 	drivertest.TestRuntime(t, drivertest.RuntimeHost{
-		Open:   func(*testing.T) service.Runtime { return rt },
-		Launch: func(_ *testing.T, c *davit.Container) davit.Launch { return davit.Launch{Container: c} },
+		Open: func(*testing.T) service.Runtime { return rt },
+		Launch: func(t *testing.T, c *davit.Container) davit.Launch {
+			return davit.Launch{Container: c, Rootfs: davit.Rootfs{Target: t.TempDir()}}
+		},
 	})
 }
 

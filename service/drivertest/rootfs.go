@@ -18,7 +18,7 @@ import (
 func TestRootfs(t *testing.T, open func(t *testing.T) (service.RootfsStore, images.Store)) {
 	for name, test := range map[string]func(*testing.T, service.RootfsStore, images.Store){
 		"life": testRootfsLife, "unknown": testRootfsUnknown, "mounts": testRootfsMounts,
-		"outlives its image": testRootfsImageGone, "keep": testRootfsKeep,
+		"outlives its image": testRootfsImageGone, "keep": testRootfsKeep, "changes": testRootfsChanges,
 	} {
 		t.Run(name, func(t *testing.T) {
 			rootfs, images := open(t)
@@ -143,5 +143,64 @@ func testRootfsKeep(t *testing.T, s service.RootfsStore, images images.Store) {
 	for _, name := range []string{"gone1", "gone2"} {
 		_, err := s.Rootfs(fake.ID(name))
 		wantCode(t, err, davit.NoSuchContainer, "asking for a root that was not kept")
+	}
+}
+
+func testRootfsChanges(t *testing.T, s service.RootfsStore, images images.Store) {
+	id := fake.ID("changed")
+	must(t, s.Create(id, importImage(t, images, "base", map[string]string{
+		"etc/motd": "hello", "etc/deep/er/file": "x", "gone/with/all": "x", "again/old": "x", "again/same": "x",
+		"was/dir/file": "x", "now": "a file", "top": "x", "still/here": "x",
+	})))
+	if got := result(s.Changes(id, nil))(t); len(got) != 0 {
+		t.Errorf("nothing was changed, got %v", got)
+	}
+	inRoot(t, s, id, func(dir string) {
+		at := func(name string) string { return filepath.Join(dir, name) }
+		write := func(name string) {
+			must(t, os.MkdirAll(filepath.Dir(at(name)), 0o755))
+			must(t, os.WriteFile(at(name), []byte("new"), 0o600))
+		}
+		write("etc/motd")
+		write("etc/deep/er/more")
+		write("new/dir/file")
+		must(t, os.RemoveAll(at("gone")))
+		must(t, os.RemoveAll(at("again")))
+		write("again/same")
+		write("again/other")
+		must(t, os.RemoveAll(at("was/dir")))
+		write("was/dir")
+		must(t, os.Remove(at("now")))
+		write("now/dir")
+		must(t, os.Remove(at("top")))
+		write("passing")
+		must(t, os.Remove(at("passing")))
+		write("etc/hosts")         // where a file is mounted
+		write("mnt/data/below/it") // where a volume is, in a directory that is not the image's
+		write("new/mounted")       // and in one that is the container's own
+	})
+	want := []davit.FileChange{
+		{Path: "/again", Kind: davit.FileModified},
+		{Path: "/again/old", Kind: davit.FileDeleted},
+		{Path: "/again/other", Kind: davit.FileAdded},
+		{Path: "/again/same", Kind: davit.FileModified},
+		{Path: "/etc/deep/er", Kind: davit.FileModified},
+		{Path: "/etc/deep/er/more", Kind: davit.FileAdded},
+		{Path: "/etc/motd", Kind: davit.FileModified},
+		{Path: "/gone", Kind: davit.FileDeleted},
+		{Path: "/new", Kind: davit.FileAdded},
+		{Path: "/new/dir", Kind: davit.FileAdded},
+		{Path: "/new/dir/file", Kind: davit.FileAdded},
+		{Path: "/now", Kind: davit.FileModified},
+		{Path: "/now/dir", Kind: davit.FileAdded},
+		{Path: "/top", Kind: davit.FileDeleted},
+		{Path: "/was", Kind: davit.FileModified},
+		{Path: "/was/dir", Kind: davit.FileModified},
+	}
+	if d := diff(want, result(s.Changes(id, []string{"/etc/hosts", "/mnt/data", "/new/mounted"}))(t)); d != "" {
+		t.Errorf("changes (-want +got):\n%s", d)
+	}
+	if _, err := s.Changes(fake.ID("nobody"), nil); davit.CodeOf(err) != davit.NoSuchContainer {
+		t.Errorf("comparing nobody: %v", err)
 	}
 }

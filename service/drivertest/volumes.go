@@ -53,6 +53,17 @@ func testVolumeLife(t *testing.T, s service.VolumeStore) {
 			t.Errorf("volume %s: anonymous is %v", v.Name, v.Anonymous)
 		}
 	}
+	must(t, os.Link(file, filepath.Join(v.Mountpoint, "second name")))
+	must(t, os.MkdirAll(filepath.Join(v.Mountpoint, "d"), 0o755))
+	must(t, os.WriteFile(filepath.Join(v.Mountpoint, "d/more"), make([]byte, 5000), 0o600))
+	if n := result(s.Usage("data"))(t); n != 5004 {
+		t.Errorf("5004 bytes were written, the usage is %d", n)
+	}
+	if n := result(s.Usage("anon"))(t); n != 0 {
+		t.Errorf("nothing was written, the usage is %d", n)
+	}
+	_, err = s.Usage("nobody")
+	wantCode(t, err, davit.NoSuchVolume, "measuring a volume that does not exist")
 	must(t, s.Remove("data"))
 	if _, err := os.Lstat(file); !os.IsNotExist(err) {
 		t.Errorf("the data of a removed volume is still there: %v", err)

@@ -24,6 +24,9 @@ type Store interface {
 	Get(name string) (davit.Volume, error)
 	List() ([]davit.Volume, error)
 	Remove(name string) error
+	// Usage returns the bytes of the volume's files, each counted once however
+	// many names it has.
+	Usage(name string) (int64, error)
 }
 
 // Host is what the jobs need of the rest of the engine.

@@ -5,15 +5,14 @@ package overlay
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/storage/fault"
 	"github.com/davit-engine/davit/storage/records"
+	"github.com/davit-engine/davit/storage/tree"
 	"github.com/opencontainers/go-digest"
 	bolt "go.etcd.io/bbolt"
 )
@@ -160,48 +159,11 @@ func (s *Store) Usage(containerID string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	// A running container could put a symbolic link in the place of a
-	// directory while we walk: os.Root does not follow it out of there.
-	root, err := os.OpenRoot(filepath.Join(dir, "diff"))
-	if err != nil {
-		return 0, fmt.Errorf("cannot measure container %s: %w", davit.ShortID(containerID), err)
-	}
-	defer func() { _ = root.Close() }() // opened for reading
-	var total int64
-	type inode struct{ dev, ino uint64 }
-	seen := map[inode]bool{}
-	err = fs.WalkDir(root.FS(), ".", func(_ string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return ignoreGone(err)
-		}
-		fi, err := d.Info()
-		if err != nil {
-			return ignoreGone(err)
-		}
-		st, ok := fi.Sys().(*syscall.Stat_t)
-		if !ok || fi.IsDir() {
-			return nil
-		}
-		if id := (inode{st.Dev, st.Ino}); st.Nlink > 1 {
-			if seen[id] {
-				return nil
-			}
-			seen[id] = true
-		}
-		total += fi.Size()
-		return nil
-	})
+	total, err := tree.Size(filepath.Join(dir, "diff"))
 	if err != nil {
 		return 0, fmt.Errorf("cannot measure container %s: %w", davit.ShortID(containerID), err)
 	}
 	return total, nil
-}
-
-func ignoreGone(err error) error {
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil
-	}
-	return err
 }
 
 // Keep removes the writable layer of every container that is not in ids.

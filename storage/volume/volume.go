@@ -18,6 +18,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/storage/fault"
 	"github.com/davit-engine/davit/storage/records"
+	"github.com/davit-engine/davit/storage/tree"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -152,6 +153,19 @@ func (s *Store) List() ([]davit.Volume, error) {
 		})
 	})
 	return volumes, err
+}
+
+// Usage returns the bytes of a volume's files; see the service's VolumeStore.
+func (s *Store) Usage(name string) (int64, error) {
+	v, err := s.Get(name)
+	if err != nil {
+		return 0, err
+	}
+	n, err := tree.Size(v.Mountpoint)
+	if err != nil {
+		return 0, fmt.Errorf("cannot measure the volume %s: %w", name, err)
+	}
+	return n, nil
 }
 
 // Remove removes a volume and its data. That no container uses it is the

@@ -5,8 +5,10 @@ package fake
 import (
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/davit-engine/davit"
@@ -19,13 +21,13 @@ type Rootfs struct {
 	dir    string
 	images *Images
 	mu     sync.Mutex
-	base   map[string]int64 // container id -> bytes of the image's files
+	base   map[string]map[string]string // container id -> the image's files
 	mounts int
 }
 
 // NewRootfs returns a store without containers in a directory that exists.
 func NewRootfs(dir string, images *Images) *Rootfs {
-	return &Rootfs{dir: dir, images: images, base: map[string]int64{}}
+	return &Rootfs{dir: dir, images: images, base: map[string]map[string]string{}}
 }
 
 // Containers returns the ids of those that have a writable layer.
@@ -61,7 +63,6 @@ func (s *Rootfs) Create(containerID string, image davit.Image) error {
 			return err
 		}
 	}
-	var size int64
 	for name, data := range files {
 		path := filepath.Join(s.dir, containerID, "merged", name)
 		if name[len(name)-1] == '/' {
@@ -76,11 +77,10 @@ func (s *Rootfs) Create(containerID string, image davit.Image) error {
 		if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
 			return err
 		}
-		size += int64(len(data))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.base[containerID] = size
+	s.base[containerID] = files
 	return nil
 }
 
@@ -151,20 +151,111 @@ func (s *Rootfs) Usage(containerID string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	var total int64
-	err = filepath.WalkDir(filepath.Join(dir, "merged"), func(_ string, d fs.DirEntry, err error) error {
+	total, err := size(filepath.Join(dir, "merged"))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, data := range s.base[containerID] {
+		total -= int64(len(data))
+	}
+	return total, err
+}
+
+// size returns the bytes of the files below dir that have names of their own.
+func size(dir string) (total int64, err error) {
+	var seen []fs.FileInfo
+	err = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		info, err := d.Info()
-		if err == nil {
+		if err == nil && !slices.ContainsFunc(seen, func(o fs.FileInfo) bool { return os.SameFile(o, info) }) {
+			seen = append(seen, info)
 			total += info.Size()
 		}
 		return err
 	})
+	return total, err
+}
+
+// Changes implements [service.RootfsStore] by comparing contents: a file that
+// was written again as it was counts as unchanged.
+func (s *Rootfs) Changes(containerID string, mounts []string) ([]davit.FileChange, error) {
+	if err := s.enter("Changes", containerID); err != nil {
+		return nil, err
+	}
+	dir, err := s.find(containerID)
+	if err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return total - s.base[containerID], err
+	base := map[string]string{}
+	for name, data := range s.base[containerID] {
+		for at := path.Dir(path.Clean("/" + name)); at != "/"; at = path.Dir(at) {
+			base[at] = "directory"
+		}
+		base[path.Clean("/"+name)] = "file " + data
+		if strings.HasSuffix(name, "/") {
+			base[path.Clean("/"+name)] = "directory"
+		}
+	}
+	s.mu.Unlock()
+	changes := map[string]davit.ChangeKind{}
+	now, err := contents(filepath.Join(dir, "merged"))
+	for name, data := range now {
+		if old, ok := base[name]; !ok && !place(name, mounts, now) {
+			changes[name] = davit.FileAdded
+		} else if ok && old != data {
+			changes[name] = davit.FileModified
+		}
+	}
+	for name := range base {
+		_, is := now[name]
+		if up := path.Dir(name); !is && (now[up] == "directory" || up == "/") {
+			changes[name] = davit.FileDeleted
+		}
+	}
+	var out []davit.FileChange
+	for name, kind := range changes {
+		up, entries := path.Dir(name), kind != davit.FileModified || now[name] == "directory" || base[name] == "directory"
+		if _, told := changes[up]; !told && entries && up != "/" {
+			out = append(out, davit.FileChange{Path: up, Kind: davit.FileModified})
+		}
+		out = append(out, davit.FileChange{Path: name, Kind: kind})
+	}
+	slices.SortFunc(out, func(a, b davit.FileChange) int { return strings.Compare(a.Path, b.Path) })
+	return slices.Compact(out), err
+}
+
+// place tells whether name is there for something to be mounted on or below it.
+func place(name string, mounts []string, now map[string]string) bool {
+	if slices.ContainsFunc(mounts, func(m string) bool { return name == m || strings.HasPrefix(name, m+"/") }) {
+		return true
+	}
+	for other := range now {
+		if strings.HasPrefix(other, name+"/") && !place(other, mounts, now) {
+			return false
+		}
+	}
+	return slices.ContainsFunc(mounts, func(m string) bool { return strings.HasPrefix(m, name+"/") })
+}
+
+// contents reads a tree.
+func contents(dir string) (map[string]string, error) {
+	out := map[string]string{}
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		name := strings.TrimPrefix(p, dir)
+		switch {
+		case err != nil || name == "":
+			return err
+		case d.IsDir():
+			out[name] = "directory"
+			return nil
+		}
+		data, err := os.ReadFile(p)
+		out[name] = "file " + string(data)
+		return err
+	})
+	return out, err
 }
 
 // Keep implements [service.RootfsStore].

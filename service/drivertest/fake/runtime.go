@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"sync"
@@ -34,13 +35,16 @@ type Monitor struct {
 	mu      sync.Mutex
 	state   davit.Update
 	prog    *program
-	final   bool // state is the end
-	stopped bool // the restart policy no longer applies
+	final   bool  // state is the end
+	stopped bool  // the restart policy no longer applies
+	waiting []int // signals that a frozen program has not seen
 	handles []*process
 	signals []int
 	held    int // sockets of Start
 	resized [2]uint
 	execs   []*execProcess
+
+	measured uint64 // calls of Stats
 }
 
 // process is one daemon's connection to a monitor.
@@ -234,13 +238,85 @@ func (m *Monitor) Lose() {
 	m.program().exit(0) // ends those who are attached; publish ignores it
 }
 
-// Pause is a state that somebody else brought about.
-func (m *Monitor) Pause() {
+// Freeze implements [davit.Freezer].
+func (m *Monitor) Freeze(ctx context.Context, frozen bool) error {
+	if err := m.begin(ctx, "Freeze", fmt.Sprint(frozen)); err != nil {
+		return err
+	}
 	m.mu.Lock()
-	u := m.state
+	u, from := m.state, davit.StatusPaused
+	if frozen {
+		from = davit.StatusRunning
+	}
 	m.mu.Unlock()
-	u.Status = davit.StatusPaused
+	switch u.Status {
+	case davit.StatusRunning, davit.StatusPaused:
+	default:
+		return davit.Errorf(davit.ContainerNotRunning, "container %s is not running", m.Launch.Container.Name)
+	}
+	if u.Status != from {
+		return nil
+	}
+	u.Status = davit.StatusRunning
+	if frozen {
+		u.Status = davit.StatusPaused
+	}
 	m.publish(u, false)
+	m.mu.Lock()
+	waiting, prog := m.waiting, m.prog
+	if !frozen {
+		m.waiting = nil
+	}
+	m.mu.Unlock()
+	for _, signal := range waiting {
+		prog.signal(signal)
+	}
+	return nil
+}
+
+// OpenRoot implements [davit.RootOpener].
+func (m *Monitor) OpenRoot(ctx context.Context) (*os.File, error) {
+	if err := m.begin(ctx, "OpenRoot", ""); err != nil {
+		return nil, err
+	}
+	return os.Open(m.Launch.Rootfs.Target)
+}
+
+// Stats implements [service.Meter] with numbers that grow at each call.
+func (r *Runtime) Stats(ctx context.Context, id string) (davit.ContainerStats, error) {
+	if err := r.enterContext(ctx, "Stats", id); err != nil {
+		return davit.ContainerStats{}, err
+	}
+	m := r.Monitor(id)
+	if m == nil || m.Pid() == 0 {
+		return davit.ContainerStats{}, davit.Errorf(davit.ContainerNotRunning, "container %s is not running", id)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.measured++
+	return davit.ContainerStats{
+		Read: time.Now().UTC(), CPU: davit.CPUStats{Usage: m.measured * 1000}, SystemCPU: m.measured * 100_000, Processors: 2,
+		Memory: davit.MemoryStats{Usage: 4096, Limit: math.MaxUint64, Raw: map[string]uint64{"cache": 0}},
+		Pids:   davit.PidsStats{Current: 1}, Networks: map[string]davit.LinkStats{"eth0": {RxBytes: m.measured}},
+	}, nil
+}
+
+// Owner implements [service.Meter].
+func (r *Runtime) Owner(pid int) (string, error) {
+	if err := r.enter("Owner", fmt.Sprint(pid)); err != nil {
+		return "", err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, m := range r.monitors {
+		m.mu.Lock()
+		mine := m.state.Pid == pid || slices.ContainsFunc(m.execs, func(x *execProcess) bool { return x.pid == pid })
+		m.mu.Unlock()
+		if mine {
+			return id, nil
+		}
+	}
+	return "", fmt.Errorf("process %d is in no container: %w", pid, os.ErrNotExist)
 }
 
 // Signals returns the signals that came so far.
@@ -318,8 +394,18 @@ func (m *Monitor) Signal(ctx context.Context, signal int, stop bool) error {
 	m.mu.Lock()
 	m.signals = append(m.signals, signal)
 	m.stopped = m.stopped || stop
-	prog := m.prog
+	prog, ends := m.prog, stop || signal == sigKill
+	if m.state.Status == davit.StatusPaused && !ends {
+		m.waiting = append(m.waiting, signal)
+		m.mu.Unlock()
+		return nil
+	}
 	m.mu.Unlock()
+	if ends {
+		if err := m.Freeze(ctx, false); err != nil && davit.CodeOf(err) != davit.ContainerNotRunning {
+			return err
+		}
+	}
 	prog.signal(signal)
 	return nil
 }
@@ -377,6 +463,17 @@ func (m *Monitor) Exec(ctx context.Context, x davit.Exec) (davit.ExecProcess, er
 
 // Pid implements [davit.ExecProcess].
 func (e *execProcess) Pid() int { return e.pid }
+
+// Signal implements [davit.ExecProcess].
+func (e *execProcess) Signal(_ context.Context, signal int) error {
+	select {
+	case <-e.done:
+		return davit.Errorf(davit.ContainerNotRunning, "the process has ended")
+	default:
+	}
+	e.prog.signal(signal)
+	return nil
+}
 
 // Resize implements [davit.ExecProcess].
 func (e *execProcess) Resize(context.Context, uint, uint) error { return nil }

@@ -75,6 +75,18 @@ func (s *Volumes) List() ([]davit.Volume, error) {
 	return out, nil
 }
 
+// Usage implements [service.VolumeStore].
+func (s *Volumes) Usage(name string) (int64, error) {
+	if err := s.enter("Usage", name); err != nil {
+		return 0, err
+	}
+	v, err := s.Get(name)
+	if err != nil {
+		return 0, err
+	}
+	return size(v.Mountpoint)
+}
+
 // Remove implements [service.VolumeStore].
 func (s *Volumes) Remove(name string) error {
 	if err := s.enter("Remove", name); err != nil {
