@@ -20,9 +20,11 @@ const (
 	FileDeleted
 )
 
-// ContainerStats is what a container uses at one moment. Times are in
+// ContainerStats is what a container uses at one moment; all is zero, Read too,
+// of one that does not run. Times are in
 // nanoseconds since the container's start; sizes are bytes.
 type ContainerStats struct {
+	ID, Name   string    // of the container
 	Read       time.Time
 	CPU        CPUStats
 	Memory     MemoryStats

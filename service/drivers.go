@@ -131,6 +131,12 @@ type VolumeStore = volumes.Store
 type Files interface {
 	Stat(root, path string) (davit.FileStat, error)
 	Copy(ctx context.Context, root, path string, w io.Writer) error
+	// Pack writes a tar of all that is in root, with names that begin below it.
+	Pack(ctx context.Context, root string, w io.Writer) error
+	// Read returns the content of a regular file, symbolic links followed;
+	// NoSuchFile when there is none, InvalidConfiguration when it is something
+	// else or has more than limit bytes.
+	Read(root, path string, limit int64) ([]byte, error)
 	Extract(ctx context.Context, root, path string, req davit.ContainerExtract) error
 	// CopyUp copies the content of path under root to the empty directory dst,
 	// with owner and mode: how a new volume takes an image's content.

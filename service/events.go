@@ -13,6 +13,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/service/filter"
+	"github.com/davit-engine/davit/service/request"
 )
 
 // eventRing is how many events can be asked for after they happened, and how
@@ -94,8 +95,8 @@ func (s *Service) emitContainer(action string, c *container, more map[string]str
 }
 
 func (s *Service) emitRecord(action string, rec *davit.Container, more map[string]string) {
-	attrs := mergeMap(rec.Config.Labels, map[string]string{"image": rec.ImageRef, "name": rec.Name})
-	s.emit(davit.Event{Type: "container", Action: action, ActorID: rec.ID, Attributes: mergeMap(attrs, more)})
+	attrs := request.MergeMap(rec.Config.Labels, map[string]string{"image": rec.ImageRef, "name": rec.Name})
+	s.emit(davit.Event{Type: "container", Action: action, ActorID: rec.ID, Attributes: request.MergeMap(attrs, more)})
 }
 
 func (s *Service) emitDie(rec *davit.Container, x davit.Exit) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/service/request"
 )
 
 // execSession is an exec session with its process.
@@ -44,7 +45,7 @@ func (s *Service) execCreate(_ context.Context, _ *engine.Job, q davit.ExecCreat
 	case rec.State.Status != davit.StatusRunning:
 		return "", davit.Errorf(davit.ContainerNotRunning, "container %s is not running", rec.ID)
 	}
-	if err := checkTexts(&davit.ContainerConfig{Cmd: q.Exec.Cmd, Env: q.Exec.Env, User: q.Exec.User, WorkingDir: q.Exec.WorkingDir}); err != nil {
+	if err := request.CheckTexts(&davit.ContainerConfig{Cmd: q.Exec.Cmd, Env: q.Exec.Env, User: q.Exec.User, WorkingDir: q.Exec.WorkingDir}); err != nil {
 		return "", err
 	}
 	if q.Exec.DetachKeys != "" {
@@ -60,7 +61,7 @@ func (s *Service) execCreate(_ context.Context, _ *engine.Job, q davit.ExecCreat
 	if x.rec.WorkingDir == "" {
 		x.rec.WorkingDir = rec.Config.WorkingDir
 	}
-	x.rec.Env = mergeEnv(rec.Config.Env, q.Exec.Env)
+	x.rec.Env = request.MergeEnv(rec.Config.Env, q.Exec.Env)
 	s.dropExecs("") // a container may run for years
 	s.mu.Lock()
 	s.execs[x.rec.ID] = x
@@ -90,6 +91,9 @@ func (s *Service) execStart(ctx context.Context, j *engine.Job, q davit.ExecStar
 	proc, err := c.process()
 	if err != nil {
 		return davit.Nothing{}, err
+	}
+	if c.record().State.Status == davit.StatusPaused {
+		return davit.Nothing{}, davit.Errorf(davit.ContainerPaused, "container %s is paused, unpause the container before exec", c.name())
 	}
 	if err := x.claim(q); err != nil {
 		return davit.Nothing{}, err
@@ -233,6 +237,27 @@ func (s *Service) followExec(c *container, x *execSession, p davit.ExecProcess) 
 	x.mu.Unlock()
 	close(x.done)
 	s.emitContainer("exec_die", c, map[string]string{"execID": id, "exitCode": itoa(exit.Code)})
+}
+
+// execKill sends a signal to the session's process.
+func (s *Service) execKill(ctx context.Context, _ *engine.Job, q davit.ExecKill) (davit.Nothing, error) {
+	x, _, err := s.findExec(q.ID)
+	if err != nil {
+		return davit.Nothing{}, err
+	}
+	sig := sigKill
+	if q.Signal != "" {
+		if sig, err = request.Signal(q.Signal); err != nil {
+			return davit.Nothing{}, err
+		}
+	}
+	x.mu.Lock()
+	p, running := x.proc, x.rec.Running
+	x.mu.Unlock()
+	if !running {
+		return davit.Nothing{}, davit.Errorf(davit.ContainerNotRunning, "exec %s is not running", q.ID)
+	}
+	return davit.Nothing{}, p.Signal(ctx, sig)
 }
 
 func (s *Service) execResize(ctx context.Context, _ *engine.Job, q davit.ExecResize) (davit.Nothing, error) {

@@ -32,7 +32,7 @@ func (s *Service) follow(c *container, proc davit.Process) {
 // apply makes one update true.
 func (s *Service) apply(c *container, u davit.Update) {
 	switch u.Status {
-	case davit.StatusRunning:
+	case davit.StatusRunning, davit.StatusPaused:
 		s.applyRunning(c, u)
 	case davit.StatusRestarting:
 		rec := c.update(func(r *davit.Container) {
@@ -41,8 +41,6 @@ func (s *Service) apply(c *container, u davit.Update) {
 			r.State.FinishedAt, r.Restarts = u.Exit.At, u.Restarts
 		})
 		s.emitDie(&rec, u.Exit)
-	case davit.StatusPaused:
-		c.update(func(r *davit.Container) { r.State.Status = davit.StatusPaused })
 	case davit.StatusExited, davit.StatusDead:
 		if _, err := engine.Do(s.base, s.eng, davit.Exited{Container: c.id, Exit: u.Exit}); err != nil {
 			s.log.Error("cannot record an exit", "container", c.name(), "container_id", c.id, "error", err)
@@ -68,19 +66,25 @@ func (s *Service) restartLost(c *container) {
 }
 
 func (s *Service) applyRunning(c *container, u davit.Update) {
-	again := false
+	var before davit.Status
 	c.update(func(r *davit.Container) {
 		c.identify(u.Pid)
-		again = r.State.Status == davit.StatusRestarting
-		r.State.Status, r.State.Pid = davit.StatusRunning, u.Pid
+		before = r.State.Status
+		r.State.Status, r.State.Pid = u.Status, u.Pid
 		r.State.ExitCode, r.State.FinishedAt = 0, time.Time{}
 		if !u.StartedAt.IsZero() {
 			r.State.StartedAt = u.StartedAt
 		}
 		r.Restarts = u.Restarts
 	})
-	if again {
+	if before == davit.StatusRestarting {
 		s.emitContainer("start", c, nil)
+	}
+	switch {
+	case before != davit.StatusPaused && u.Status == davit.StatusPaused:
+		s.emitContainer("pause", c, nil)
+	case before == davit.StatusPaused && u.Status == davit.StatusRunning:
+		s.emitContainer("unpause", c, nil)
 	}
 }
 

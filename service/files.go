@@ -6,8 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
-	"strings"
+	"os"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
@@ -21,44 +20,61 @@ func (s *Service) withRoot(ctx context.Context, ref string, f func(c *container,
 	if err != nil {
 		return err
 	}
-	if proc, err := c.process(); err == nil {
-		return withLiveRoot(c, proc.Pid(), f)
-	} else if davit.CodeOf(err) == davit.MonitorUnreachable {
-		return err
-	}
-	release, err := c.holdRoot(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	if proc, err := c.process(); err == nil { // it was started meanwhile
-		return withLiveRoot(c, proc.Pid(), f)
-	}
-	dir, unmount, err := s.Rootfs.Mount(c.id, c.record().Mounts...)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f(c, dir), unmount())
+	return s.enterRoot(ctx, c, rootView{
+		live: func(p davit.Process) (*os.File, error) { return liveRoot(c, p.Pid()) }, with: c.record().Mounts,
+	}, func(root string) error { return f(c, root) })
 }
 
-// withLiveRoot gives f the root of a process by a descriptor: the number may
-// be another process's by the time that f uses it.
-func withLiveRoot(c *container, pid int, f func(*container, string) error) error {
+// rootView is how the root of a container is to be seen.
+type rootView struct {
+	live func(davit.Process) (*os.File, error) // of one that runs
+	with []davit.Mount                         // what is mounted in it, when it does not run
+}
+
+func (s *Service) enterRoot(ctx context.Context, c *container, v rootView, f func(root string) error) error {
+	proc, err := c.process()
+	if davit.CodeOf(err) == davit.MonitorUnreachable {
+		return err
+	}
+	if err != nil {
+		release, err := c.holdRoot(ctx)
+		if err != nil {
+			return err
+		}
+		defer release()
+		if proc, err = c.process(); err != nil { // else it was started meanwhile
+			dir, unmount, err := s.Rootfs.Mount(c.id, v.with...)
+			if err != nil {
+				return err
+			}
+			return errors.Join(f(dir), unmount())
+		}
+	}
+	root, err := v.live(proc)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return f(fmt.Sprintf("/proc/self/fd/%d", root.Fd()))
+}
+
+// liveRoot opens the root of a process: the number may be another process's by
+// the time that it is used.
+func liveRoot(c *container, pid int) (*os.File, error) {
 	if pid == 0 {
-		return davit.Errorf(davit.ContainerBusy, "container %s is restarting: wait until it runs", c.name())
+		return nil, davit.Errorf(davit.ContainerBusy, "container %s is restarting: wait until it runs", c.name())
 	}
 	root, err := linux.OpenPath(fmt.Sprintf("/proc/%d/root", pid))
 	if err != nil {
-		return davit.Errorf(davit.ContainerNotRunning, "container %s has just ended: %w", c.name(), err)
+		return nil, davit.Errorf(davit.ContainerNotRunning, "container %s has just ended: %w", c.name(), err)
 	}
-	defer root.Close()
 	c.mu.Lock()
 	started := c.start
 	c.mu.Unlock()
 	if now, err := linux.ProcessStart(pid); err != nil || now != started {
-		return davit.Errorf(davit.ContainerNotRunning, "container %s has just ended", c.name())
+		return nil, errors.Join(davit.Errorf(davit.ContainerNotRunning, "container %s has just ended", c.name()), root.Close())
 	}
-	return f(c, fmt.Sprintf("/proc/self/fd/%d", root.Fd()))
+	return root, nil
 }
 
 // notFound puts the container's name to a missing path, in Docker's words.
@@ -103,32 +119,4 @@ func (s *Service) copyIn(ctx context.Context, _ *engine.Job, q davit.ContainerEx
 		s.emitContainer("extract-to-dir", c, nil)
 		return nil
 	})
-}
-
-// hostsFile is /etc/hosts of a container: hosts(5).
-func hostsFile(rec *davit.Container) []byte {
-	var b strings.Builder
-	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" +
-		"fe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n")
-	var gateway netip.Addr
-	for _, ep := range rec.Endpoints {
-		gateway = ep.Gateway
-	}
-	for _, h := range rec.HostConfig.ExtraHosts {
-		name, addr, ok := strings.Cut(h, ":")
-		if ok && addr == "host-gateway" && gateway.IsValid() {
-			addr = gateway.String()
-		}
-		if ok {
-			fmt.Fprintf(&b, "%s\t%s\n", addr, name)
-		}
-	}
-	for _, ep := range rec.Endpoints {
-		names := rec.Config.Hostname
-		if rec.Config.Domainname != "" {
-			names = rec.Config.Hostname + "." + rec.Config.Domainname + " " + names
-		}
-		fmt.Fprintf(&b, "%s\t%s\n", ep.Address.Addr(), names)
-	}
-	return []byte(b.String())
 }

@@ -4,6 +4,8 @@ package service
 
 import (
 	"context"
+	"errors"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -12,6 +14,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/service/filter"
+	"github.com/davit-engine/davit/service/request"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -70,7 +73,7 @@ func hasPort[V any](ports map[string]V, want string) bool {
 	lo, err1 := strconv.Atoi(first)
 	hi, err2 := strconv.Atoi(last)
 	for key := range ports {
-		port, p, err := parsePort(key)
+		port, p, err := request.Port(key)
 		if err1 == nil && err2 == nil && err == nil && p == proto && int(port) >= lo && int(port) <= hi {
 			return true
 		}
@@ -203,6 +206,25 @@ func (s *Service) measure(info *davit.ContainerInfo) error {
 		info.SizeRootFs += img.Size
 	}
 	return nil
+}
+
+// byPID finds the container that a process of the host is in.
+func (s *Service) byPID(ctx context.Context, j *engine.Job, q davit.ContainerByPID) (davit.ContainerInfo, error) {
+	meter, ok := s.Runtime.(Meter)
+	if !ok {
+		return davit.ContainerInfo{}, davit.Errorf(davit.NotSupported, "this runtime cannot tell whose a process is")
+	}
+	if q.PID < 1 {
+		return davit.ContainerInfo{}, invalid("invalid process id %d: it must be positive", q.PID)
+	}
+	id, err := meter.Owner(q.PID)
+	if errors.Is(err, os.ErrNotExist) {
+		return davit.ContainerInfo{}, davit.Errorf(davit.NoSuchContainer, "no container has process %d", q.PID)
+	}
+	if err != nil {
+		return davit.ContainerInfo{}, err
+	}
+	return s.inspect(ctx, j, davit.ContainerInspect{Container: id})
 }
 
 // top lists the container's processes.

@@ -3,150 +3,14 @@
 package service
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"path"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/service/volumes"
 )
-
-// resolveMounts makes the container's list of mounts of its binds, mounts,
-// tmpfs and the volumes that its image declares. Later kinds do not override
-// earlier ones on the same target; the same target given twice is an error.
-func (s *Service) resolveMounts(r *davit.Container) error {
-	var out []davit.Mount
-	taken := map[string]bool{}
-	add := func(m davit.Mount) error {
-		m.Target = path.Clean(m.Target)
-		switch {
-		case !strings.HasPrefix(m.Target, "/"):
-			return invalid("invalid mount target %q: it must be an absolute path", m.Target)
-		case m.Target == "/":
-			return invalid("invalid mount target: it cannot be '/'")
-		case taken[m.Target]:
-			return invalid("Duplicate mount point: %s", m.Target)
-		}
-		taken[m.Target] = true
-		out = append(out, m)
-		return nil
-	}
-	for _, b := range r.HostConfig.Binds {
-		m, err := parseBind(b)
-		if err != nil {
-			return err
-		}
-		if err := add(m); err != nil {
-			return err
-		}
-	}
-	for _, q := range r.HostConfig.Mounts {
-		m, err := parseMount(q)
-		if err != nil {
-			return err
-		}
-		if err := add(m); err != nil {
-			return err
-		}
-	}
-	for target, opts := range r.HostConfig.Tmpfs {
-		if err := add(davit.Mount{Type: "tmpfs", Target: target, ReadWrite: true, Options: opts}); err != nil {
-			return err
-		}
-	}
-	for target := range r.Config.Volumes {
-		if taken[path.Clean(target)] {
-			continue
-		}
-		m := davit.Mount{Type: "volume", Target: target, Driver: "local", ReadWrite: true, CopyUp: true}
-		if err := add(m); err != nil {
-			return err
-		}
-	}
-	// A mount below another one comes after it.
-	slices.SortStableFunc(out, func(a, b davit.Mount) int {
-		return cmp.Or(strings.Count(a.Target, "/")-strings.Count(b.Target, "/"), strings.Compare(a.Target, b.Target))
-	})
-	r.Mounts = out
-	return nil
-}
-
-// parseBind reads source:target[:option,…] of -v.
-func parseBind(spec string) (davit.Mount, error) {
-	parts := strings.Split(spec, ":")
-	m := davit.Mount{ReadWrite: true, CopyUp: true}
-	switch len(parts) {
-	case 2:
-	case 3:
-		if err := bindOptions(&m, spec, parts[2]); err != nil {
-			return m, err
-		}
-	default:
-		return m, invalid("invalid volume specification: '%s': it must be source:target[:options]", spec)
-	}
-	m.Source, m.Target = parts[0], parts[1]
-	if strings.HasPrefix(m.Source, "/") {
-		m.Type, m.MakeSource, m.Source = "bind", true, path.Clean(m.Source)
-		if m.Propagation == "" {
-			m.Propagation = "rprivate"
-		}
-		m.CopyUp = false
-		return m, nil
-	}
-	if !validName.MatchString(m.Source) {
-		return m, invalid("invalid volume specification: '%s': %q includes invalid characters for a local volume name, only %q are allowed. If you intended to pass a host directory, use absolute path", spec, m.Source, "[a-zA-Z0-9][a-zA-Z0-9_.-]")
-	}
-	m.Type, m.Name, m.Source, m.Driver = "volume", m.Source, "", "local"
-	return m, nil
-}
-
-func bindOptions(m *davit.Mount, spec, options string) error {
-	for _, o := range strings.Split(options, ",") {
-		switch o {
-		case "ro":
-			m.ReadWrite = false
-		case "rw", "z", "Z": // labels: no effect without SELinux
-		case "nocopy":
-			m.CopyUp = false
-		case "private", "rprivate", "shared", "rshared", "slave", "rslave":
-			m.Propagation = o
-		default:
-			return invalid("invalid volume specification: '%s': invalid mode: %s", spec, o)
-		}
-	}
-	return nil
-}
-
-func parseMount(q davit.MountRequest) (davit.Mount, error) {
-	m := davit.Mount{Type: q.Type, Target: q.Target, ReadWrite: !q.ReadOnly, Propagation: q.Propagation}
-	switch q.Type {
-	case "bind":
-		if !strings.HasPrefix(q.Source, "/") {
-			return m, invalid("invalid mount config for type \"bind\": invalid mount path: '%s' mount path must be absolute", q.Source)
-		}
-		m.Source = path.Clean(q.Source) // what the rules of access looked at
-		m.Propagation = cmp.Or(m.Propagation, "rprivate")
-	case "volume":
-		if q.Source != "" && !validName.MatchString(q.Source) {
-			return m, invalid("invalid mount config for type \"volume\": invalid volume name %q", q.Source)
-		}
-		m.Name, m.Driver, m.CopyUp = q.Source, "local", !q.NoCopy
-	case "tmpfs":
-		if q.Source != "" {
-			return m, invalid("invalid mount config for type \"tmpfs\": field Source must not be specified")
-		}
-		m.Options = tmpfsOptions(q)
-	default:
-		return m, invalid("mount type %q unknown: use bind, volume or tmpfs", q.Type)
-	}
-	return m, nil
-}
 
 // makeVolumes makes the volumes that do not exist yet, and gives new ones the
 // image's content.
@@ -207,18 +71,6 @@ func (s *Service) fillVolumes(id string, fill []davit.Mount) error {
 		}
 	}
 	return release()
-}
-
-// tmpfsOptions writes a request's size and mode as mount(8) options.
-func tmpfsOptions(q davit.MountRequest) string {
-	var o []string
-	if q.TmpfsSize > 0 {
-		o = append(o, fmt.Sprintf("size=%d", q.TmpfsSize))
-	}
-	if q.TmpfsMode != 0 {
-		o = append(o, fmt.Sprintf("mode=%o", q.TmpfsMode))
-	}
-	return strings.Join(o, ",")
 }
 
 func joinRelease(err error, release func() error) error { return errors.Join(err, release()) }

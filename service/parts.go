@@ -3,11 +3,16 @@
 package service
 
 import (
+	"context"
 	"errors"
+	"os"
 	"slices"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/service/access"
 	"github.com/davit-engine/davit/service/bootlist"
+	"github.com/davit-engine/davit/service/inside"
 	"github.com/davit-engine/davit/service/system"
 	"github.com/davit-engine/davit/service/volumes"
 )
@@ -16,11 +21,33 @@ import (
 // they need of the service they declare, and find in [parts].
 func (s *Service) registerParts(o Options) error {
 	p := parts{s}
+	vols := volumes.New(o.Volumes, p)
 	sys := system.New(system.Options{
 		Engine: o.Engine, Log: o.Log, Facts: o.Facts, Launcher: o.Runtime.Name(), Host: p, Emit: p.Emit,
 		Configuration: o.Configuration,
+		Disk:          disk{p, vols.Usage},
+		Pruners: map[string]system.Pruner{
+			"container": s.pruneContainers, "image": s.images.Prune, "volume": vols.Prune, "network": s.pruneNetworks,
+		},
 	})
-	return errors.Join(sys.Register(), volumes.New(o.Volumes, p).Register(o.Engine))
+	return errors.Join(sys.Register(), vols.Register(o.Engine), s.registerInside(p))
+}
+
+// registerInside registers the jobs that look into containers.
+func (s *Service) registerInside(p parts) error {
+	o := inside.Options{Host: p, Rootfs: s.Rootfs, Files: s.Files, Image: s.Images.Get, NewID: newID, Memory: s.facts.MemTotal}
+	if meter, ok := s.Runtime.(Meter); ok {
+		o.Stats = meter.Stats
+	}
+	in, e := inside.New(o), s.eng
+	return errors.Join(
+		engine.Register(e, engine.Type[davit.ContainerChanges]{Action: davit.ActionInspect, Class: engine.Query}, in.Changes),
+		engine.Register(e, entering(s, engine.Type[davit.Export]{Action: davit.ActionTransferFiles}, func(q *davit.Export) *string { return &q.Container }), in.Export),
+		engine.Register(e, following(beside(s, davit.ActionInspect, func(q davit.Stats) string { return q.Container })), in.Stats),
+		engine.Register(e, engine.Type[davit.OSRelease]{Action: davit.ActionInspect, Class: engine.Query}, in.OSRelease),
+		engine.Register(e, engine.Type[davit.ContainerByPID]{Action: davit.ActionInspect, Class: engine.Query}, s.byPID),
+		engine.Register(e, guarded(engine.Type[davit.RootDirectory]{Class: engine.Query}, access.Descriptor[davit.RootDirectory]), in.RootDirectory),
+	)
 }
 
 // listed is a State whose containers are listed to come back with the host.
@@ -94,3 +121,58 @@ func (s *Service) volumeUsers(name string) []string {
 func (s *Service) usedByOther(name, id string) bool {
 	return slices.ContainsFunc(s.volumeUsers(name), func(user string) bool { return user != id })
 }
+
+// disk tells what the engine keeps.
+type disk struct {
+	parts
+	volumes func(context.Context) ([]davit.VolumeUsage, error)
+}
+
+func (d disk) Layers() (int64, error) { return d.s.Images.Size() }
+
+// Images lists them for the daemon itself: the caller was asked about before.
+func (d disk) Images(ctx context.Context) ([]davit.ImageSummary, error) {
+	return engine.Do(engine.WithCaller(ctx, engine.Caller{}), d.s.eng, davit.Images{})
+}
+
+func (d disk) Containers(ctx context.Context) ([]davit.ContainerInfo, error) {
+	return d.s.list(ctx, nil, davit.Containers{All: true, Size: true})
+}
+
+func (d disk) Volumes(ctx context.Context) ([]davit.VolumeUsage, error) { return d.volumes(ctx) }
+
+// InRoot calls f with the root of a container.
+func (p parts) InRoot(ctx context.Context, ref string, f func(root string) error) error {
+	return p.s.withRoot(ctx, ref, func(_ *container, root string) error { return f(root) })
+}
+
+// BareRoot calls f with the root of a container in which nothing is mounted.
+func (p parts) BareRoot(ctx context.Context, ref string, f func(root string) error) error {
+	c, err := p.s.find(ref)
+	if err != nil {
+		return err
+	}
+	return p.s.enterRoot(ctx, c, rootView{live: func(proc davit.Process) (*os.File, error) {
+		opener, ok := proc.(davit.RootOpener)
+		if !ok {
+			return nil, davit.Errorf(davit.NotSupported, "this runtime cannot read the files of a container that runs: stop it")
+		}
+		return opener.OpenRoot(ctx)
+	}}, f)
+}
+
+// OpenRoot opens the root of a container that runs.
+func (p parts) OpenRoot(ref string) (*os.File, error) {
+	c, err := p.s.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	proc, err := c.process()
+	if err != nil {
+		return nil, err
+	}
+	return liveRoot(c, proc.Pid())
+}
+
+// Happened publishes an event of a container.
+func (p parts) Happened(action string, rec *davit.Container) { p.s.emitRecord(action, rec, nil) }

@@ -116,6 +116,8 @@ func (s *Service) registerContainers() error {
 		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.Start) string { return q.Container }), s.start),
 		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.Stop) string { return q.Container }), s.stop),
 		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.Restart) string { return q.Container }), s.restart),
+		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.Pause) string { return q.Container }), s.pause),
+		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.Unpause) string { return q.Container }), s.unpause),
 		// kill and resize do not queue: they must reach a container that a stop waits for.
 		engine.Register(e, beside(s, davit.ActionManageContainers, func(q davit.Kill) string { return q.Container }), s.kill),
 		engine.Register(e, engine.Type[davit.Resize]{Action: davit.ActionManageContainers, Class: engine.Query}, s.resize),
@@ -142,6 +144,7 @@ func (s *Service) registerStreams() error {
 		engine.Register(e, guarded(entering(s, engine.Type[davit.ExecCreate]{Action: davit.ActionExec}, func(q *davit.ExecCreate) *string { return &q.Exec.ContainerID }), s.rules.ExecCreate), s.execCreate),
 		engine.Register(e, guarded(engine.Type[davit.ExecStart]{Action: davit.ActionExec, Class: engine.Follow}, s.rules.ExecStart), s.execStart),
 		engine.Register(e, engine.Type[davit.ExecResize]{Action: davit.ActionExec, Class: engine.Query}, s.execResize),
+		engine.Register(e, engine.Type[davit.ExecKill]{Action: davit.ActionExec}, s.execKill),
 		engine.Register(e, engine.Type[davit.ExecInspect]{Action: davit.ActionInspect, Class: engine.Query}, s.execInspect),
 		engine.Register(e, entering(s, engine.Type[davit.ContainerStatPath]{Action: davit.ActionTransferFiles, Class: engine.Query}, func(q *davit.ContainerStatPath) *string { return &q.Container }), s.statPath),
 		engine.Register(e, entering(s, engine.Type[davit.ContainerCopy]{Action: davit.ActionTransferFiles}, func(q *davit.ContainerCopy) *string { return &q.Container }), s.copyOut),

@@ -12,6 +12,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/service/request"
 )
 
 // run creates a container and starts it: what a caller wants who has no use
@@ -50,6 +51,8 @@ func (s *Service) start(ctx context.Context, j *engine.Job, q davit.Start) (davi
 	}
 	rec := c.record()
 	switch {
+	case rec.State.Status == davit.StatusPaused:
+		return davit.Nothing{}, davit.Errorf(davit.ContainerPaused, "cannot start a paused container, try unpause instead")
 	case rec.State.Running():
 		return davit.Nothing{}, davit.Errorf(davit.AlreadySo, "container %s is already running", rec.Name)
 	case rec.State.Status == davit.StatusRemoving:
@@ -252,7 +255,7 @@ func (s *Service) generateFiles(rec *davit.Container) ([]davit.File, error) {
 	}
 	return []davit.File{
 		{Target: "/etc/hostname", Content: []byte(hostname + "\n")},
-		{Target: "/etc/hosts", Content: hostsFile(rec)},
+		{Target: "/etc/hosts", Content: request.HostsFile(rec)},
 		{Target: "/etc/resolv.conf", Content: resolv},
 	}, nil
 }
@@ -265,7 +268,7 @@ func (s *Service) allocateInterface(ctx context.Context, _ *engine.Job, q davit.
 		return none, err
 	}
 	rec := c.record()
-	ports, err := portRequests(&rec, s.cfg().IP)
+	ports, err := request.Ports(&rec, s.cfg().IP)
 	if err != nil {
 		return none, err
 	}

@@ -6,13 +6,12 @@ import (
 	"context"
 	"errors"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
-	"github.com/davit-engine/davit/internal/linux"
+	"github.com/davit-engine/davit/service/request"
 )
 
 const (
@@ -56,7 +55,7 @@ func (s *Service) end(ctx context.Context, c *container, name string, timeout *t
 	}
 	sig := sigTerm
 	if name != "" {
-		if sig, err = parseSignal(name); err != nil {
+		if sig, err = request.Signal(name); err != nil {
 			return err
 		}
 	}
@@ -129,7 +128,7 @@ func (s *Service) kill(ctx context.Context, _ *engine.Job, q davit.Kill) (davit.
 	}
 	sig := sigKill
 	if q.Signal != "" {
-		if sig, err = parseSignal(q.Signal); err != nil {
+		if sig, err = request.Signal(q.Signal); err != nil {
 			return davit.Nothing{}, err
 		}
 	}
@@ -140,7 +139,7 @@ func (s *Service) kill(ctx context.Context, _ *engine.Job, q davit.Kill) (davit.
 	rec := c.record()
 	stopSignal := sigTerm
 	if rec.Config.StopSignal != "" {
-		stopSignal, _ = parseSignal(rec.Config.StopSignal) // checked at create
+		stopSignal, _ = request.Signal(rec.Config.StopSignal) // checked at create
 	}
 	if sig == sigKill {
 		s.wantStopped(c)
@@ -197,6 +196,9 @@ func (s *Service) destroy(ctx context.Context, j *engine.Job, q davit.Destroy) (
 		return davit.Nothing{}, err
 	}
 	if c.record().State.Running() {
+		if !q.Force && c.record().State.Status == davit.StatusPaused {
+			return davit.Nothing{}, davit.Errorf(davit.ContainerPaused, "cannot remove container %q: container is paused and must be unpaused first", "/"+c.name())
+		}
 		if !q.Force {
 			return davit.Nothing{}, davit.Errorf(davit.ContainerRunning, "cannot remove container %q: container is %s: stop the container before removing or force remove", "/"+c.name(), c.record().State.Status)
 		}
@@ -268,7 +270,7 @@ func (s *Service) rename(_ context.Context, _ *engine.Job, q davit.Rename) (davi
 		return davit.Nothing{}, err
 	}
 	name := strings.TrimPrefix(q.Name, "/")
-	if err := checkName(name); err != nil {
+	if err := request.CheckName(name); err != nil {
 		return davit.Nothing{}, err
 	}
 	c.saving.Lock()
@@ -308,18 +310,4 @@ func (s *Service) resize(ctx context.Context, _ *engine.Job, q davit.Resize) (da
 // host: a policy of always holds again after the next one.
 func (s *Service) markStopped(r *davit.Container) {
 	r.State.StoppedByAPI, r.State.StoppedBoot = true, s.facts.BootID
-}
-
-// parseSignal reads a signal's name, with or without SIG, or its number.
-func parseSignal(name string) (int, error) {
-	if n, err := strconv.Atoi(name); err == nil {
-		if n < 1 || n > 64 {
-			return 0, invalid("invalid signal: %s", name)
-		}
-		return n, nil
-	}
-	if n, ok := linux.SignalNumber(name); ok {
-		return n, nil
-	}
-	return 0, invalid("invalid signal: %s", name)
 }

@@ -39,6 +39,20 @@ func (*Files) Copy(ctx context.Context, root, name string, w io.Writer) error {
 	return pathError(name, tarfs.Pack(ctx, root, name, w))
 }
 
+// Pack writes a tar of a whole tree to w.
+func (*Files) Pack(ctx context.Context, root string, w io.Writer) error {
+	return tarfs.PackRoot(ctx, root, w)
+}
+
+// Read returns the content of a file.
+func (*Files) Read(root, name string, limit int64) ([]byte, error) {
+	content, err := tarfs.Read(root, name, limit)
+	if errors.Is(err, tarfs.ErrNotRegular) || errors.Is(err, syscall.EFBIG) {
+		return nil, davit.Errorf(davit.InvalidConfiguration, "%w", err)
+	}
+	return content, pathError(name, err)
+}
+
 // Extract unpacks req.Source in a directory. Owners are those of the archive,
 // with and without CopyUIDGID.
 func (*Files) Extract(ctx context.Context, root, name string, req davit.ContainerExtract) error {

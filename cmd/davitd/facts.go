@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/osrelease"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,21 +48,12 @@ func hostFacts() (davit.HostFacts, error) {
 
 // osRelease reads os-release(5); a host without one has no entries.
 func osRelease() map[string]string {
-	out := map[string]string{}
-	for _, path := range []string{"/etc/os-release", "/usr/lib/os-release"} {
-		file, err := os.Open(path)
-		if err != nil {
-			continue
+	for _, path := range osrelease.Paths {
+		if text, err := os.ReadFile(path); err == nil {
+			return osrelease.Parse(text)
 		}
-		defer file.Close()
-		for sc := bufio.NewScanner(file); sc.Scan(); {
-			if k, v, ok := strings.Cut(sc.Text(), "="); ok {
-				out[k] = strings.Trim(v, `"'`)
-			}
-		}
-		return out
 	}
-	return out
+	return nil
 }
 
 // helperDirs are where the monitor's programs are looked for, after the

@@ -28,6 +28,21 @@ func Pack(ctx context.Context, root, name string, w io.Writer) error {
 	return pack(ctx.Err, root, name, w)
 }
 
+// PackRoot writes a tar of all that is under root, which is no entry itself.
+func PackRoot(ctx context.Context, root string, w io.Writer) error {
+	p := &packer{check: ctx.Err, tw: tar.NewWriter(w), links: map[inode]string{}}
+	err := osthread.InRoot(root, func() error {
+		if err := p.addChildren("/", ""); err != nil {
+			return err
+		}
+		return p.tw.Close()
+	})
+	if err != nil {
+		return fmt.Errorf("cannot pack the tree: %w", err)
+	}
+	return nil
+}
+
 // pack packs; it fails once check does.
 func pack(check func() error, root, name string, w io.Writer) error {
 	p := &packer{check: check, tw: tar.NewWriter(w), links: map[inode]string{}}
@@ -98,6 +113,11 @@ func (p *packer) addDir(name, entry string, fi fs.FileInfo) error {
 	if kernels(name) {
 		return nil
 	}
+	return p.addChildren(name, hdr.Name)
+}
+
+// addChildren adds what is in a directory, with names that begin with prefix.
+func (p *packer) addChildren(name, prefix string) error {
 	children, err := os.ReadDir(name)
 	if err != nil {
 		return ignoreVanished(err)
@@ -111,7 +131,7 @@ func (p *packer) addDir(name, entry string, fi fs.FileInfo) error {
 			}
 			continue
 		}
-		if err := p.add(child, hdr.Name+c.Name(), fi); err != nil {
+		if err := p.add(child, prefix+c.Name(), fi); err != nil {
 			return err
 		}
 	}

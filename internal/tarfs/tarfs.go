@@ -12,11 +12,13 @@ package tarfs
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/davit-engine/davit/internal/osthread"
 )
@@ -25,6 +27,7 @@ import (
 var (
 	ErrNotDirectory = errors.New("not a directory")
 	ErrOverwrite    = errors.New("cannot overwrite")
+	ErrNotRegular   = errors.New("not a regular file")
 )
 
 // Absolute makes path absolute and clean, and keeps the "/" or "/." at its end,
@@ -67,4 +70,34 @@ func Lstat(root, name string) (fi fs.FileInfo, target string, err error) {
 		return nil, "", fmt.Errorf("cannot stat %s: %w", name, err)
 	}
 	return fi, target, nil
+}
+
+// Read returns the content of a regular file under root, of which it is an
+// error to have more than limit bytes. Symbolic links are followed.
+func Read(root, name string, limit int64) (content []byte, err error) {
+	err = osthread.InRoot(root, func() error {
+		f, err := os.OpenFile(Absolute(name), os.O_RDONLY|syscall.O_NONBLOCK, 0) // it may be a fifo
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		fi, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		if !fi.Mode().IsRegular() {
+			return ErrNotRegular
+		}
+		if content, err = io.ReadAll(io.LimitReader(f, limit+1)); err != nil {
+			return err
+		}
+		if int64(len(content)) > limit {
+			return fmt.Errorf("it has more than %d bytes: %w", limit, syscall.EFBIG)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", name, err)
+	}
+	return content, nil
 }

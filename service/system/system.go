@@ -17,6 +17,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/service/access"
 )
 
 // Host is what the jobs need of the rest of the engine.
@@ -36,6 +37,16 @@ type Host interface {
 	Probe()
 }
 
+// Disk tells what the engine keeps on the disk.
+type Disk interface {
+	// Layers is the bytes of all image layers, each counted once.
+	Layers() (int64, error)
+	Images(ctx context.Context) ([]davit.ImageSummary, error)
+	// Containers are all of them, with their sizes.
+	Containers(ctx context.Context) ([]davit.ContainerInfo, error)
+	Volumes(ctx context.Context) ([]davit.VolumeUsage, error)
+}
+
 // Options configure a [System].
 type Options struct {
 	Engine   *engine.Engine
@@ -43,6 +54,8 @@ type Options struct {
 	Facts    davit.HostFacts
 	Launcher string // how monitors are launched
 	Host     Host
+	Disk     Disk
+	Pruners  map[string]Pruner // by class
 	Emit     func(davit.Event)
 	// Configuration is where a reload reads from, and what follows it.
 	Configuration Configuration
@@ -86,6 +99,11 @@ func (s *System) Register() error {
 		engine.Register(e, engine.Type[davit.Reload]{
 			Subject: func(davit.Reload) (string, string) { return "configuration", "configuration" }, Deadline: reloadDeadline,
 		}, s.reload),
+		engine.Register(e, engine.Type[davit.DiskUsage]{Action: davit.ActionInspect, Class: engine.Query}, s.diskUsage),
+		engine.Register(e, engine.Type[davit.Prune]{
+			Action: davit.ActionPrune, Subject: func(q davit.Prune) (string, string) { return "prune:" + q.Class, q.Class },
+		}, s.prune),
+		engine.Register(e, engine.Type[davit.JobCancel]{Action: davit.ActionManageJobs, Class: engine.Query, Access: access.Cancel(e)}, s.cancel),
 	)
 }
 

@@ -8,12 +8,16 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/internal/linux"
 	"github.com/davit-engine/davit/service/access"
 	"github.com/davit-engine/davit/service/filter"
 )
@@ -55,6 +59,7 @@ func (v *Volumes) Register(e *engine.Engine) error {
 		engine.Register(e, engine.Type[davit.Volumes]{Action: davit.ActionInspect, Class: engine.Query}, v.list),
 		engine.Register(e, engine.Type[davit.VolumeInspect]{Action: davit.ActionInspect, Class: engine.Query}, v.inspect),
 		engine.Register(e, engine.Type[davit.VolumeDelete]{Action: davit.ActionManageVolumes}, v.remove),
+		engine.Register(e, engine.Type[davit.VolumeDirectory]{Class: engine.Query, Access: access.Descriptor[davit.VolumeDirectory]}, v.directory),
 	)
 }
 
@@ -134,4 +139,79 @@ func (v *Volumes) remove(_ context.Context, _ *engine.Job, q davit.VolumeDelete)
 		return davit.Nothing{}, nil
 	}
 	return davit.Nothing{}, err
+}
+
+// directory opens a volume's directory.
+func (v *Volumes) directory(_ context.Context, _ *engine.Job, q davit.VolumeDirectory) (*os.File, error) {
+	vol, err := v.store.Get(q.Volume)
+	if err != nil {
+		return nil, err
+	}
+	f, err := linux.OpenPath(vol.Mountpoint)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open volume %s: %w", q.Volume, err)
+	}
+	return f, nil
+}
+
+// Usage lists the volumes with their sizes and how many containers mount them.
+func (v *Volumes) Usage(ctx context.Context) ([]davit.VolumeUsage, error) {
+	all, err := v.list(ctx, nil, davit.Volumes{})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]davit.VolumeUsage, 0, len(all))
+	for _, vol := range all {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		size, err := v.store.Usage(vol.Name)
+		if davit.CodeOf(err) == davit.NoSuchVolume && err != nil {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			size = -1
+		}
+		out = append(out, davit.VolumeUsage{Volume: vol, Size: size, RefCount: len(v.host.VolumeUsers(vol.Name))})
+	}
+	return out, nil
+}
+
+// pruneFilters are those of POST /volumes/prune.
+var pruneFilters = filter.Table[davit.Volume]{
+	"all":    func(x davit.Volume, w string) bool { return filter.True(w) || x.Anonymous },
+	"label":  func(x davit.Volume, w string) bool { return filter.Label(x.Labels, w) },
+	"label!": func(x davit.Volume, w string) bool { return !filter.Label(x.Labels, w) },
+}
+
+// Prune removes the volumes that no container mounts: the anonymous ones or,
+// with the filter all=true, every one; of them those that all filters mean.
+func (v *Volumes) Prune(ctx context.Context, filters map[string][]string) (davit.Pruned, error) {
+	var done davit.Pruned
+	if err := pruneFilters.Check(filters); err != nil {
+		return done, err
+	}
+	all, err := v.Usage(ctx)
+	if err != nil {
+		return done, err
+	}
+	for _, vol := range all {
+		if (filters["all"] == nil && !vol.Anonymous) || !pruneFilters.Match(vol.Volume, filters) {
+			continue
+		}
+		if err = ctx.Err(); err != nil {
+			break
+		}
+		_, rerr := v.remove(ctx, nil, davit.VolumeDelete{Volume: vol.Name})
+		switch code := davit.CodeOf(rerr); {
+		case rerr == nil:
+			done.Volumes = append(done.Volumes, vol.Name)
+			done.Reclaimed += max(0, vol.Size)
+		case code == davit.VolumeInUse || code == davit.NoSuchVolume: // somebody uses it, or has removed it
+		default:
+			err = errors.Join(err, rerr)
+		}
+	}
+	v.host.Emit(davit.Event{Type: "volume", Action: "prune", Attributes: map[string]string{"reclaimed": strconv.FormatInt(done.Reclaimed, 10)}})
+	return done, err
 }

@@ -120,6 +120,31 @@ func (f *Files) Copy(ctx context.Context, root, name string, w io.Writer) error 
 	return errors.Join(err, tw.Close())
 }
 
+// Pack implements [service.Files].
+func (f *Files) Pack(ctx context.Context, root string, w io.Writer) error {
+	if err := f.enterContext(ctx, "Pack", root); err != nil {
+		return err
+	}
+	tw := tar.NewWriter(w)
+	return errors.Join(tw.AddFS(os.DirFS(root)), tw.Close())
+}
+
+// Read implements [service.Files].
+func (f *Files) Read(root, name string, limit int64) ([]byte, error) {
+	if err := f.enter("Read", name); err != nil {
+		return nil, err
+	}
+	full := resolve(root, name+"/.")
+	info, err := os.Stat(full)
+	if err != nil {
+		return nil, noSuchFile(name, err)
+	}
+	if !info.Mode().IsRegular() || info.Size() > limit {
+		return nil, davit.Errorf(davit.InvalidConfiguration, "cannot read %s", name)
+	}
+	return os.ReadFile(full)
+}
+
 // Extract implements [service.Files].
 func (f *Files) Extract(ctx context.Context, root, name string, req davit.ContainerExtract) error {
 	if err := f.enterContext(ctx, "Extract", name); err != nil {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package service
+package request
 
 import (
 	"net/netip"
@@ -11,15 +11,15 @@ import (
 	"github.com/davit-engine/davit"
 )
 
-// portRequests turns a container's bindings, and with --publish-all its
+// Ports turns a container's bindings, and with --publish-all its
 // exposed ports, into requests to the network, ordered by container port.
-func portRequests(r *davit.Container, defaultIP netip.Addr) ([]davit.PortRequest, error) {
+func Ports(r *davit.Container, defaultIP netip.Addr) ([]davit.PortRequest, error) {
 	if r.HostConfig.NetworkMode != "bridge" {
 		return nil, nil
 	}
 	var out []davit.PortRequest
 	for key, bindings := range r.HostConfig.PortBindings {
-		port, proto, err := parsePort(key)
+		port, proto, err := Port(key)
 		if err != nil {
 			return nil, err
 		}
@@ -37,7 +37,7 @@ func portRequests(r *davit.Container, defaultIP netip.Addr) ([]davit.PortRequest
 	}
 	if r.HostConfig.PublishAllPorts {
 		for key := range r.Config.ExposedPorts {
-			port, proto, err := parsePort(key)
+			port, proto, err := Port(key)
 			if err != nil {
 				return nil, err
 			}
@@ -83,8 +83,8 @@ func portRequest(b davit.PortBinding, defaultIP netip.Addr) (davit.PortRequest, 
 	return req, nil
 }
 
-// parsePort reads "80/tcp" or "80".
-func parsePort(key string) (port uint16, proto string, err error) {
+// Port reads "80/tcp" or "80".
+func Port(key string) (port uint16, proto string, err error) {
 	num, proto, found := strings.Cut(key, "/")
 	if !found {
 		proto = "tcp"

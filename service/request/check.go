@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package request turns what users ask of a new container into what its record
+// says, and refuses what cannot be.
+package request
+
+import (
+	"errors"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/linux"
+)
+
+var validName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
+
+// CheckPlatform refuses an image of another platform than the one asked for.
+// To the docker CLI the error means that the image is missing, and it pulls.
+func CheckPlatform(img *davit.Image, want davit.Platform, ref string) error {
+	differs := func(got, want string) bool { return want != "" && got != want }
+	if differs(img.OS, want.OS) || differs(img.Architecture, want.Architecture) || differs(img.Variant, want.Variant) {
+		return davit.Errorf(davit.NoSuchImage, "image with reference %s was found but does not provide the specified platform (%s/%s)", ref, want.OS, want.Architecture)
+	}
+	return nil
+}
+
+// maxName leaves room for the rest of a unit's name, which has 255 characters
+// (systemd.unit(5)).
+const maxName = 200
+
+// CheckName refuses what is no name of a container, or too long for a unit.
+func CheckName(name string) error {
+	if !validName.MatchString(name) {
+		return davit.Errorf(davit.InvalidName, "Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)
+	}
+	if len(name) > maxName {
+		return davit.Errorf(davit.InvalidName, "Invalid container name (%s…): it has %d characters, and at most %d are allowed", name[:20], len(name), maxName)
+	}
+	return nil
+}
+
+// minMemory is the least that a start succeeds with: the first process of a
+// container is runc's own until it executes the program.
+const minMemory = 6 << 20
+
+// Check refuses what cannot work, before anything is made.
+func Check(r *davit.Container, processors int) error {
+	h := &r.HostConfig
+	switch h.NetworkMode {
+	case "bridge", "none", "host":
+	default:
+		// Not NoSuchNetwork: to a create, the docker CLI takes a 404 for a missing
+		// image, and pulls it.
+		return invalid("network %s not found: this version has bridge, host and none", h.NetworkMode)
+	}
+	switch p := h.RestartPolicy; p.Name {
+	case "", "no":
+	case "on-failure":
+		if p.MaximumRetryCount < 0 {
+			return invalid("invalid restart policy: maximum retry count cannot be negative")
+		}
+	case "always", "unless-stopped":
+		if p.MaximumRetryCount != 0 {
+			return invalid("invalid restart policy: maximum retry count can only be used with 'on-failure'")
+		}
+	default:
+		return invalid("invalid restart policy: unknown policy %q; use one of 'no', 'always', 'on-failure', or 'unless-stopped'", p.Name)
+	}
+	switch {
+	case h.AutoRemove && h.RestartPolicy.Name != "" && h.RestartPolicy.Name != "no":
+		return invalid("can't create 'AutoRemove' container with restart policy")
+	case h.Memory > 0 && h.Memory < minMemory:
+		return invalid("minimum memory limit allowed is 6MB")
+	case h.MemorySwap > 0 && h.Memory == 0:
+		return invalid("you should always set the memory limit when using memoryswap limit")
+	case h.MemorySwap > 0 && h.MemorySwap < h.Memory:
+		return invalid("minimum memoryswap limit should be larger than memory limit")
+	case h.NanoCPUs > 0 && (h.CPUQuota != 0 || h.CPUPeriod != 0):
+		return invalid("conflicting options: nano CPUs and CPU period or quota cannot both be set")
+	case h.NanoCPUs < 0 || h.NanoCPUs > int64(processors)*1e9:
+		return invalid("range of CPUs is from 0.01 to %d.00, as there are only %d CPUs available", processors, processors)
+	case h.ShmSize < 0:
+		return invalid("SHM size can not be less than 0")
+	case h.LogConfig.Type != "json-file" && h.LogConfig.Type != "none":
+		return davit.Errorf(davit.NotSupported, "log driver %q is not supported: use json-file or none", h.LogConfig.Type)
+	case r.Config.WorkingDir != "" && !strings.HasPrefix(r.Config.WorkingDir, "/"):
+		return invalid("the working directory '%s' is invalid, it needs to be an absolute path", r.Config.WorkingDir)
+	}
+	if err := errors.Join(CheckTexts(&r.Config), checkLogOptions(h.LogConfig)); err != nil {
+		return err
+	}
+	if r.Config.StopSignal != "" {
+		if _, err := Signal(r.Config.StopSignal); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CheckTexts refuses what execve(2) cannot be given. The texts may be secrets,
+// and errors reach the log: they tell the place alone.
+func CheckTexts(c *davit.ContainerConfig) error {
+	for i, kv := range c.Env {
+		if kv == "" || kv[0] == '=' {
+			return invalid("invalid environment variable: number %d of %d has no name before its =", i+1, len(c.Env))
+		}
+	}
+	for _, field := range []struct {
+		name  string
+		texts []string
+	}{
+		{"Env", c.Env}, {"Entrypoint", c.Entrypoint}, {"Cmd", c.Cmd},
+		{"WorkingDir", []string{c.WorkingDir}}, {"User", []string{c.User}},
+		{"Hostname", []string{c.Hostname}}, {"Domainname", []string{c.Domainname}},
+	} {
+		for i, text := range field.texts {
+			if strings.ContainsRune(text, 0) {
+				return invalid("invalid configuration: text %d of %s contains a NUL byte", i+1, field.name)
+			}
+		}
+	}
+	return nil
+}
+
+// logOptions are the options of the json-file driver.
+var logOptions = []string{"max-size", "max-file"}
+
+func checkLogOptions(c davit.LogConfig) error {
+	for key, value := range c.Config {
+		switch {
+		case !slices.Contains(logOptions, key):
+			return invalid("unknown log opt '%s' for %s log driver: use %s", key, c.Type, strings.Join(logOptions, " or "))
+		case key == "max-file":
+			if n, err := strconv.Atoi(value); err != nil || n < 1 {
+				return invalid("invalid log opt max-file=%s: it must be a number from 1", value)
+			}
+		case key == "max-size":
+			if !validSize.MatchString(value) {
+				return invalid("invalid log opt max-size=%s: it must be a number with k, m or g", value)
+			}
+		}
+	}
+	return nil
+}
+
+// validSize is a size as the docker CLI takes it: 10m, 1.5g, 512kb, -1.
+var validSize = regexp.MustCompile(`^(-1|[0-9]+(\.[0-9]+)?\s?[kKmMgGtT]?[iI]?[bB]?)$`)
+
+// Signal reads a signal's name, with or without SIG, or its number.
+func Signal(name string) (int, error) {
+	if n, err := strconv.Atoi(name); err == nil {
+		if n < 1 || n > 64 {
+			return 0, invalid("invalid signal: %s", name)
+		}
+		return n, nil
+	}
+	if n, ok := linux.SignalNumber(name); ok {
+		return n, nil
+	}
+	return 0, invalid("invalid signal: %s", name)
+}
+
+func invalid(format string, args ...any) error {
+	return davit.Errorf(davit.InvalidConfiguration, format, args...)
+}

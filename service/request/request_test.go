@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package request
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/davit-engine/davit"
+	"github.com/google/go-cmp/cmp"
+)
+
+func addr(s string) netip.Addr {
+	if s == "" {
+		return netip.Addr{}
+	}
+	return netip.MustParseAddr(s)
+}
+
+func TestPortRequests(t *testing.T) {
+	type bindings = map[string][]davit.PortBinding
+	host := func(ip, port string) []davit.PortBinding { return []davit.PortBinding{{HostIP: ip, HostPort: port}} }
+	req := func(proto string, container uint16, ip string, first, last uint16) davit.PortRequest {
+		return davit.PortRequest{Proto: proto, ContainerPort: container, HostIP: addr(ip), FirstPort: first, LastPort: last}
+	}
+	for _, c := range []struct {
+		name    string
+		mode    string
+		ports   bindings
+		all     bool
+		exposed []string
+		dflt    string
+		want    []davit.PortRequest
+		code    davit.Code
+	}{
+		{name: "none", mode: "bridge"},
+		{name: "-p 8080:80", mode: "bridge", ports: bindings{"80/tcp": host("", "8080")}, want: []davit.PortRequest{req("tcp", 80, "", 8080, 8080)}},
+		{name: "-p 80", mode: "bridge", ports: bindings{"80/tcp": host("", "")}, want: []davit.PortRequest{req("tcp", 80, "", 0, 0)}},
+		{name: "-p 0:80", mode: "bridge", ports: bindings{"80/tcp": host("", "0")}, want: []davit.PortRequest{req("tcp", 80, "", 0, 0)}},
+		{name: "-p 127.0.0.1::80", mode: "bridge", ports: bindings{"80/tcp": host("127.0.0.1", "")}, want: []davit.PortRequest{req("tcp", 80, "127.0.0.1", 0, 0)}},
+		{name: "-p 127.0.0.1:8080:80/udp", mode: "bridge", ports: bindings{"80/udp": host("127.0.0.1", "8080")}, want: []davit.PortRequest{req("udp", 80, "127.0.0.1", 8080, 8080)}},
+		{name: "a range", mode: "bridge", ports: bindings{"80/tcp": host("", "8000-8010")}, want: []davit.PortRequest{req("tcp", 80, "", 8000, 8010)}},
+		{name: "a range of one", mode: "bridge", ports: bindings{"80/tcp": host("", "8000-8000")}, want: []davit.PortRequest{req("tcp", 80, "", 8000, 8000)}},
+		{name: "without a protocol", mode: "bridge", ports: bindings{"80": host("", "1")}, want: []davit.PortRequest{req("tcp", 80, "", 1, 1)}},
+		{name: "in capitals", mode: "bridge", ports: bindings{"80/UDP": host("", "65535")}, want: []davit.PortRequest{req("udp", 80, "", 65535, 65535)}},
+		{name: "no binding at all", mode: "bridge", ports: bindings{"80/tcp": nil}, want: []davit.PortRequest{req("tcp", 80, "", 0, 0)}},
+		{name: "the default address", mode: "bridge", ports: bindings{"80/tcp": host("", "8080")}, dflt: "10.0.0.1", want: []davit.PortRequest{req("tcp", 80, "10.0.0.1", 8080, 8080)}},
+		{name: "over the default address", mode: "bridge", ports: bindings{"80/tcp": host("0.0.0.0", "8080")}, dflt: "10.0.0.1", want: []davit.PortRequest{req("tcp", 80, "0.0.0.0", 8080, 8080)}},
+		{name: "in order", mode: "bridge", ports: bindings{"443/tcp": host("", ""), "80/udp": host("", ""), "80/tcp": host("", "")}, want: []davit.PortRequest{
+			req("tcp", 80, "", 0, 0), req("udp", 80, "", 0, 0), req("tcp", 443, "", 0, 0),
+		}},
+		{name: "-P", mode: "bridge", all: true, exposed: []string{"80/tcp", "53/udp"}, want: []davit.PortRequest{req("udp", 53, "", 0, 0), req("tcp", 80, "", 0, 0)}},
+		{name: "-P and -p", mode: "bridge", all: true, exposed: []string{"80/tcp", "81/tcp"}, ports: bindings{"80/tcp": host("", "8080")}, want: []davit.PortRequest{
+			req("tcp", 80, "", 8080, 8080), req("tcp", 81, "", 0, 0),
+		}},
+		{name: "exposed only", mode: "bridge", exposed: []string{"80/tcp"}},
+		{name: "another network", mode: "none", all: true, exposed: []string{"80/tcp"}, ports: bindings{"80/tcp": host("", "8080")}},
+
+		{name: "port 0", mode: "bridge", ports: bindings{"0/tcp": host("", "8080")}, code: davit.InvalidConfiguration},
+		{name: "port 65536", mode: "bridge", ports: bindings{"65536/tcp": host("", "8080")}, code: davit.InvalidConfiguration},
+		{name: "no number", mode: "bridge", ports: bindings{"http": host("", "8080")}, code: davit.InvalidConfiguration},
+		{name: "nothing", mode: "bridge", ports: bindings{"": host("", "8080")}, code: davit.InvalidConfiguration},
+		{name: "sctp", mode: "bridge", ports: bindings{"80/sctp": host("", "8080")}, code: davit.NotSupported},
+		{name: "host port 65536", mode: "bridge", ports: bindings{"80/tcp": host("", "65536")}, code: davit.InvalidConfiguration},
+		{name: "host port -1", mode: "bridge", ports: bindings{"80/tcp": host("", "-1")}, code: davit.InvalidConfiguration},
+		{name: "a falling range", mode: "bridge", ports: bindings{"80/tcp": host("", "9-8")}, code: davit.InvalidConfiguration},
+		{name: "half a range", mode: "bridge", ports: bindings{"80/tcp": host("", "9-")}, code: davit.InvalidConfiguration},
+		{name: "a range from 0", mode: "bridge", ports: bindings{"80/tcp": host("", "0-9")}, code: davit.InvalidConfiguration},
+		{name: "a bad address", mode: "bridge", ports: bindings{"80/tcp": host("localhost", "8080")}, code: davit.InvalidConfiguration},
+		{name: "an IPv6 address", mode: "bridge", ports: bindings{"80/tcp": host("::1", "8080")}, code: davit.NotSupported},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &davit.Container{HostConfig: davit.HostConfig{NetworkMode: c.mode, PortBindings: c.ports, PublishAllPorts: c.all}}
+			for _, e := range c.exposed {
+				r.Config.ExposedPorts = MergeMap(r.Config.ExposedPorts, map[string]struct{}{e: {}})
+			}
+			got, err := Ports(r, addr(c.dflt))
+			if c.code != "" {
+				if err == nil || davit.CodeOf(err) != c.code {
+					t.Errorf("got %+v, %v, want code %s", got, err, c.code)
+				}
+				return
+			}
+			if diff := cmp.Diff(c.want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); err != nil || diff != "" {
+				t.Errorf("%v (-want +got):\n%s", err, diff)
+			}
+		})
+	}
+}
+
+func TestParseBind(t *testing.T) {
+	bind := func(source, target string) davit.Mount {
+		return davit.Mount{Type: "bind", Source: source, Target: target, ReadWrite: true, Propagation: "rprivate", MakeSource: true}
+	}
+	named := func(name, target string) davit.Mount {
+		return davit.Mount{Type: "volume", Name: name, Target: target, ReadWrite: true, Driver: "local", CopyUp: true}
+	}
+	with := func(m davit.Mount, f func(*davit.Mount)) davit.Mount { f(&m); return m }
+	for spec, want := range map[string]davit.Mount{
+		"/src:/dst":          bind("/src", "/dst"),
+		"/src:/dst:rw":       bind("/src", "/dst"),
+		"/src:/dst:ro":       with(bind("/src", "/dst"), func(m *davit.Mount) { m.ReadWrite = false }),
+		"/src:/dst:ro,z":     with(bind("/src", "/dst"), func(m *davit.Mount) { m.ReadWrite = false }),
+		"/src:/dst:rslave":   with(bind("/src", "/dst"), func(m *davit.Mount) { m.Propagation = "rslave" }),
+		"/with blank:/dst":   bind("/with blank", "/dst"),
+		"data:/dst":          named("data", "/dst"),
+		"data:/dst:nocopy":   with(named("data", "/dst"), func(m *davit.Mount) { m.CopyUp = false }),
+		"1.14:/dst":          named("1.14", "/dst"),
+		"data:/dst:ro":       with(named("data", "/dst"), func(m *davit.Mount) { m.ReadWrite = false }),
+		"data_x-y.z:/dst:rw": named("data_x-y.z", "/dst"),
+	} {
+		got, err := parseBind(spec)
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", spec, err, diff)
+		}
+	}
+	for _, spec := range []string{
+		"", ":", "/only", "data", "/a:/b:ro:more", "a:/b", "rel/ative:/dst", "./here:/dst", "../up:/dst", ":/dst",
+		"/src:/dst:nonsense", "/src:/dst:", "-data:/dst", "da ta:/dst",
+	} {
+		if got, err := parseBind(spec); davit.CodeOf(err) != davit.InvalidConfiguration {
+			t.Errorf("%q is %+v, %v, want it refused", spec, got, err)
+		}
+	}
+}
+
+func TestParseMount(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		q    davit.MountRequest
+		want davit.Mount
+		bad  bool
+	}{
+		{"bind", davit.MountRequest{Type: "bind", Source: "/s", Target: "/t", ReadOnly: true}, davit.Mount{Type: "bind", Source: "/s", Target: "/t", Propagation: "rprivate"}, false},
+		{"bind with propagation", davit.MountRequest{Type: "bind", Source: "/s", Target: "/t", Propagation: "rshared"}, davit.Mount{Type: "bind", Source: "/s", Target: "/t", Propagation: "rshared", ReadWrite: true}, false},
+		{"volume", davit.MountRequest{Type: "volume", Source: "data", Target: "/t"}, davit.Mount{Type: "volume", Name: "data", Target: "/t", ReadWrite: true, Driver: "local", CopyUp: true}, false},
+		{"anonymous volume", davit.MountRequest{Type: "volume", Target: "/t", NoCopy: true}, davit.Mount{Type: "volume", Target: "/t", ReadWrite: true, Driver: "local"}, false},
+		{"tmpfs", davit.MountRequest{Type: "tmpfs", Target: "/t", TmpfsSize: 1 << 20, TmpfsMode: 0o1770}, davit.Mount{Type: "tmpfs", Target: "/t", ReadWrite: true, Options: "size=1048576,mode=1770"}, false},
+		{"relative bind", davit.MountRequest{Type: "bind", Source: "s", Target: "/t"}, davit.Mount{}, true},
+		{"bind of nothing", davit.MountRequest{Type: "bind", Target: "/t"}, davit.Mount{}, true},
+		{"bad volume name", davit.MountRequest{Type: "volume", Source: "/s", Target: "/t"}, davit.Mount{}, true},
+		{"tmpfs with a source", davit.MountRequest{Type: "tmpfs", Source: "x", Target: "/t"}, davit.Mount{}, true},
+		{"npipe", davit.MountRequest{Type: "npipe", Source: "x", Target: "/t"}, davit.Mount{}, true},
+		{"no type", davit.MountRequest{Source: "/s", Target: "/t"}, davit.Mount{}, true},
+	} {
+		got, err := parseMount(c.q)
+		if c.bad {
+			if davit.CodeOf(err) != davit.InvalidConfiguration {
+				t.Errorf("%s: %+v, %v, want it refused", c.name, got, err)
+			}
+			continue
+		}
+		if diff := cmp.Diff(c.want, got); err != nil || diff != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", c.name, err, diff)
+		}
+	}
+}
+
+func TestResolveMounts(t *testing.T) {
+	r := &davit.Container{HostConfig: davit.HostConfig{
+		Binds: []string{"/b:/a/b/c", "data:/a"}, Tmpfs: map[string]string{"/a/b/": "size=1m"},
+		Mounts: []davit.MountRequest{{Type: "volume", Target: "/z"}},
+	}, Config: davit.ContainerConfig{Volumes: map[string]struct{}{"/a/": {}, "/v": {}}}}
+	if err := Mounts(r); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range r.Mounts {
+		got = append(got, m.Type+" "+m.Target)
+	}
+	want := []string{"volume /a", "volume /v", "volume /z", "tmpfs /a/b", "bind /a/b/c"} // those below others after them
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for name, h := range map[string]davit.HostConfig{
+		"the root":          {Binds: []string{"/b:/"}},
+		"the root, by dots": {Binds: []string{"/b:/x/.."}},
+		"a relative target": {Binds: []string{"/b:x"}},
+		"one target twice":  {Binds: []string{"/b:/x"}, Mounts: []davit.MountRequest{{Type: "volume", Target: "/x/"}}},
+		"tmpfs over a bind": {Binds: []string{"/b:/x"}, Tmpfs: map[string]string{"/x": ""}},
+		"no target":         {Mounts: []davit.MountRequest{{Type: "volume"}}},
+	} {
+		if err := Mounts(&davit.Container{HostConfig: h}); davit.CodeOf(err) != davit.InvalidConfiguration {
+			t.Errorf("%s: %v, want it refused", name, err)
+		}
+	}
+}
+
+func TestParseSignal(t *testing.T) {
+	for name, want := range map[string]int{"TERM": 15, "SIGTERM": 15, "sigterm": 15, "term": 15, "15": 15, "KILL": 9, "USR1": 10, "64": 64, "RTMIN": 34} {
+		if got, err := Signal(name); err != nil || got != want {
+			t.Errorf("%s is %d, %v, want %d", name, got, err, want)
+		}
+	}
+	for _, name := range []string{"", "SIG", "NOPE", "0", "65", "-9", "1.5", " TERM"} {
+		if got, err := Signal(name); davit.CodeOf(err) != davit.InvalidConfiguration {
+			t.Errorf("%q is %d, %v, want it refused", name, got, err)
+		}
+	}
+}

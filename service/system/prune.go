@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package system
+
+import (
+	"context"
+	"errors"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
+)
+
+// Pruner removes what nothing uses and the filters mean. When it fails, or ctx
+// ends, it tells what it had done.
+type Pruner func(ctx context.Context, filters map[string][]string) (davit.Pruned, error)
+
+// prune has the owner of a class remove what nothing uses.
+func (s *System) prune(ctx context.Context, _ *engine.Job, q davit.Prune) (davit.Pruned, error) {
+	p := s.Pruners[q.Class]
+	if p == nil {
+		return davit.Pruned{}, davit.Errorf(davit.InvalidConfiguration, "cannot prune %q: the class is one of container, image, network, volume", q.Class)
+	}
+	return p(ctx, q.Filters)
+}
+
+// diskUsage says what is on the disk.
+func (s *System) diskUsage(ctx context.Context, _ *engine.Job, _ davit.DiskUsage) (davit.DiskUsageInfo, error) {
+	var u davit.DiskUsageInfo
+	var errs [4]error
+	u.LayersSize, errs[0] = s.Disk.Layers()
+	u.Images, errs[1] = s.Disk.Images(ctx)
+	u.Containers, errs[2] = s.Disk.Containers(ctx)
+	u.Volumes, errs[3] = s.Disk.Volumes(ctx)
+	return u, errors.Join(errs[:]...)
+}
+
+// cancel ends a job, for all who wait for it.
+func (s *System) cancel(_ context.Context, _ *engine.Job, q davit.JobCancel) (davit.Nothing, error) {
+	return davit.Nothing{}, s.Engine.Cancel(q.ID)
+}
