@@ -19,8 +19,11 @@ import (
 // Exit statuses beside 0.
 const (
 	exitFailure = 1
-	exitUsage   = 2 // bad flags or configuration; nothing was touched
-	exitQuit    = 128 + 3
+	// exitUsage: bad flags or configuration; nothing was touched. It is EX_USAGE
+	// (sysexits.h) and not 2, with which Go ends a program that panicked or that a
+	// watchdog aborted: that one is to be started again.
+	exitUsage = 64
+	exitQuit  = 128 + 3
 )
 
 func main() { os.Exit(run(os.Args[1:])) }

@@ -235,8 +235,8 @@ func TestChecklist01_ExtraArgumentIsRefused(t *testing.T) {
 	c := exec.Command(filepath.Join(binaries(t), "davitd"), "--data-root", dir+"/lib", "--exec-root", dir+"/run", "-H", "unix://"+dir+"/s", "--pidfile", dir+"/pid", "start", "now")
 	var stdout, stderr bytes.Buffer
 	c.Stdout, c.Stderr = &stdout, &stderr
-	if code := exitCode(c.Run()); code != 2 {
-		t.Errorf("exit status %d, want 2", code)
+	if code := exitCode(c.Run()); code != 64 {
+		t.Errorf("exit status %d, want 64", code)
 	}
 	if got := stderr.String(); !strings.Contains(got, `unexpected argument "start"`) || !strings.Contains(got, "davitd --help") || stdout.Len() > 0 {
 		t.Errorf("it says %q, and %q on stdout; want the argument and where the usage is told, on stderr", got, stdout.String())

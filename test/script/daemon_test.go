@@ -66,8 +66,8 @@ func TestBadArgumentsExit2AndTouchNothing(t *testing.T) {
 				args = append(args, "--config-file", file)
 			}
 			out, code := davitd(t, append(args, test.args...)...)
-			if code != 2 || !strings.Contains(out, test.want) || strings.Count(out, "\n") > 2 {
-				t.Errorf("exit status %d, output %q; want 2 and one line with %q", code, out, test.want)
+			if code != 64 || !strings.Contains(out, test.want) || strings.Count(out, "\n") > 2 {
+				t.Errorf("exit status %d, output %q; want 64 and one line with %q", code, out, test.want)
 			}
 			if left, _ := filepath.Glob(dir + "/[lrs]*"); len(left) > 0 {
 				t.Errorf("made %v", left)

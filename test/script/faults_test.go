@@ -14,7 +14,7 @@ func TestFault05_NamedDescriptorIsRefused(t *testing.T) {
 	for _, host := range []string{"fd://docker.socket", "fd://0", "fd://-1", "fd://3", "fd://*"} {
 		dir := t.TempDir()
 		out, code := davitd(t, "-H", host, "--data-root", dir+"/lib", "--exec-root", dir+"/run")
-		if code != 2 || !strings.Contains(out, `"`+host+`"`) || strings.Contains(out, "goroutine ") {
+		if code != 64 || !strings.Contains(out, `"`+host+`"`) || strings.Contains(out, "goroutine ") {
 			t.Errorf("%s: exit status %d: %s", host, code, out)
 		}
 	}
