@@ -28,6 +28,16 @@ func newLogger(stderr *os.File, level *slog.LevelVar) *slog.Logger {
 	return slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
 }
 
+// complain says on stderr why there is no daemon to log anything. Where stderr
+// is the journal, the line begins with its priority (sd-daemon(3)).
+func complain(text string) {
+	priority := ""
+	if journal.Connected(os.Stderr) {
+		priority = "<3>"
+	}
+	fmt.Fprintln(os.Stderr, priority+"davitd: "+text)
+}
+
 // logged names the journal's fields for what the daemon logs. Those of
 // containers are the ones that Docker's journald driver and conmon use, so
 // that one match finds what a container and its engine said.

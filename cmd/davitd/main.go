@@ -51,7 +51,7 @@ func run(args []string) int {
 		return 0
 	}
 	if os.Geteuid() != 0 {
-		fmt.Fprintln(os.Stderr, "davitd: must be run as root: it makes namespaces, mounts and firewall rules")
+		complain("must be run as root: it makes namespaces, mounts and firewall rules")
 		return exitFailure
 	}
 	return serve(line, config, systemd)
@@ -60,10 +60,10 @@ func run(args []string) int {
 // usage says what is wrong with the flags or the configuration, to systemd
 // too if it started the daemon; nil if it did not come to that.
 func usage(systemd *activation.Systemd, err error) int {
-	fmt.Fprintf(os.Stderr, "davitd: %v\n", err)
+	complain(err.Error())
 	if systemd != nil {
 		if nerr := systemd.Fatal(invalidArgument{err}, busError(davit.Errorf(davit.InvalidConfiguration, "%w", err))); nerr != nil {
-			fmt.Fprintf(os.Stderr, "davitd: %v\n", nerr)
+			complain(nerr.Error())
 		}
 	}
 	return exitUsage
