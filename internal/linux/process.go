@@ -27,3 +27,28 @@ func ProcessStart(pid int) (uint64, error) {
 	}
 	return strconv.ParseUint(string(fields[startField]), 10, 64)
 }
+
+// ProcessUsers returns the user ids of a process: real, effective, saved and
+// of the file system (proc_pid_status(5)).
+func ProcessUsers(pid int) ([]uint32, error) {
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return nil, err
+	}
+	for line := range bytes.Lines(status) {
+		list, ok := bytes.CutPrefix(line, []byte("Uid:"))
+		if !ok {
+			continue
+		}
+		var out []uint32
+		for _, field := range bytes.Fields(list) {
+			uid, err := strconv.ParseUint(string(field), 10, 32)
+			if err != nil {
+				return nil, fmt.Errorf("cannot read the users of process %d: %w", pid, err)
+			}
+			out = append(out, uint32(uid))
+		}
+		return out, nil
+	}
+	return nil, fmt.Errorf("cannot read the users of process %d: its status has none", pid)
+}

@@ -3,8 +3,10 @@
 package linux
 
 import (
+	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"testing"
 )
 
@@ -35,5 +37,16 @@ func TestSignalNumber(t *testing.T) {
 		if got, ok := SignalNumber(name); got != want || ok != (want != 0) {
 			t.Errorf("%q: %d %v, want %d", name, got, ok, want)
 		}
+	}
+}
+
+func TestProcessUsers(t *testing.T) {
+	uid := uint32(os.Getuid())
+	got, err := ProcessUsers(os.Getpid())
+	if err != nil || !slices.Equal(got, []uint32{uid, uid, uid, uid}) {
+		t.Errorf("got %v, %v; want four times %d", got, err, uid)
+	}
+	if _, err := ProcessUsers(1 << 30); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("of no process: %v", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/service"
 	"github.com/davit-engine/davit/service/drivertest"
 	"github.com/davit-engine/davit/service/drivertest/fake"
@@ -78,5 +79,23 @@ func TestFakeRuntime(t *testing.T) {
 func TestFakeRegistry(t *testing.T) {
 	drivertest.TestRegistry(t, func(_ *testing.T, hub *fake.Hub) (images.Registry, string) {
 		return fake.NewRegistry(hub), "docker.io/"
+	})
+}
+
+func TestFakeAuthority(t *testing.T) {
+	drivertest.TestAuthority(t, func(*testing.T) drivertest.Polkit {
+		a := fake.NewAuthority(davit.ActionPushImages)
+		uid := uint32(1000)
+		return drivertest.Polkit{
+			Authority: a,
+			As: func(_ *testing.T, group string) engine.Caller {
+				uid++
+				a.Join(uid, group)
+				return engine.Caller{Transport: engine.REST, UID: uid}
+			},
+			Gone:   func(*testing.T) engine.Caller { return engine.Caller{Transport: engine.REST, UID: 999} },
+			Remove: func(*testing.T) { a.Fail(davit.Errorf(davit.NoAuthority, "there is none")) },
+			Hang:   func(*testing.T) { a.Fail(fake.ErrHangs) },
+		}
 	})
 }

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package access_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/service/access"
+)
+
+// binder allows /ok, and /ro when it is read-only.
+type binder struct{}
+
+func (binder) MayBind(source string, readOnly bool) error {
+	if source == "/ok" || (source == "/ro" && readOnly) {
+		return nil
+	}
+	return errors.New("not listed")
+}
+
+func TestEqualsRoot(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		h    davit.HostConfig
+		want string // of the reason; "" is harmless
+	}{
+		{"nothing", davit.HostConfig{}, ""},
+		{"the usual", davit.HostConfig{
+			NetworkMode: "bridge", Memory: 1 << 30, AutoRemove: true, CapDrop: []string{"ALL"}, Tmpfs: map[string]string{"/tmp": "size=1m"},
+			PortBindings: map[string][]davit.PortBinding{"80/tcp": {{HostPort: "8080"}}}, ReadonlyRootfs: true,
+		}, ""},
+		{"no network", davit.HostConfig{NetworkMode: "none"}, ""},
+		{"privileged", davit.HostConfig{Privileged: true}, "privileged"},
+		{"host network", davit.HostConfig{NetworkMode: "host"}, "network"},
+		{"capability", davit.HostConfig{CapAdd: []string{"SYS_ADMIN"}}, "SYS_ADMIN"},
+		{"capability, other spelling", davit.HostConfig{CapAdd: []string{"chown", "cap_sys_ptrace"}}, "SYS_PTRACE"},
+		{"all capabilities", davit.HostConfig{CapAdd: []string{"all"}}, "ALL"},
+		{"default capabilities", davit.HostConfig{CapAdd: []string{"CHOWN", "cap_net_raw"}}, ""},
+		{"no new privileges", davit.HostConfig{SecurityOpt: []string{"no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"}}, ""},
+		{"default seccomp", davit.HostConfig{SecurityOpt: []string{"seccomp=builtin"}}, ""},
+		{"no seccomp", davit.HostConfig{SecurityOpt: []string{"seccomp=unconfined"}}, "seccomp"},
+		{"no seccomp, old form", davit.HostConfig{SecurityOpt: []string{"seccomp:unconfined"}}, "seccomp"},
+		{"own seccomp", davit.HostConfig{SecurityOpt: []string{`seccomp={"defaultAction":"SCMP_ACT_ALLOW"}`}}, "seccomp"},
+		{"no apparmor", davit.HostConfig{SecurityOpt: []string{"apparmor=unconfined"}}, "apparmor"},
+		{"no label", davit.HostConfig{SecurityOpt: []string{"label=disable"}}, "label"},
+		{"no masks", davit.HostConfig{SecurityOpt: []string{"systempaths=unconfined"}}, "systempaths"},
+		{"own sysctl", davit.HostConfig{Sysctls: map[string]string{"net.ipv4.ip_forward": "1", "kernel.shmmax": "1", "net/ipv4/ip_forward": "1"}}, ""},
+		{"host's sysctl", davit.HostConfig{Sysctls: map[string]string{"kernel.core_pattern": "|/x"}}, "kernel.core_pattern"},
+		{"host's sysctl, other spelling", davit.HostConfig{Sysctls: map[string]string{"kernel/core_pattern": "|/x"}}, "core_pattern"},
+		{"bind", davit.HostConfig{Binds: []string{"/etc:/mnt"}}, "/etc"},
+		{"bind, read-only", davit.HostConfig{Binds: []string{"/etc:/mnt:ro"}}, "/etc"},
+		{"bind of the list", davit.HostConfig{Binds: []string{"/ok:/mnt", "vol:/v"}}, ""},
+		{"read-only bind of the list", davit.HostConfig{Binds: []string{"/ro:/mnt:nocopy,ro"}}, ""},
+		{"writable bind of what must not be written", davit.HostConfig{Binds: []string{"/ro:/mnt:rw"}}, "/ro"},
+		{"bind without target", davit.HostConfig{Binds: []string{"/etc"}}, "/etc"},
+		{"second bind", davit.HostConfig{Binds: []string{"/ok:/mnt", "/etc:/m:ro"}}, "/etc"},
+		{"mount", davit.HostConfig{Mounts: []davit.MountRequest{{Type: "bind", Source: "/etc", Target: "/m"}}}, "/etc"},
+		{"mount, read-only", davit.HostConfig{Mounts: []davit.MountRequest{{Type: "bind", Source: "/ro", Target: "/m", ReadOnly: true}}}, ""},
+		{"mount of a volume", davit.HostConfig{Mounts: []davit.MountRequest{{Type: "volume", Source: "v", Target: "/m"}, {Type: "tmpfs", Target: "/t"}}}, ""},
+		{"mount of an unknown type", davit.HostConfig{Mounts: []davit.MountRequest{{Type: "npipe", Source: "/x", Target: "/m"}}}, "/x"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got := access.EqualsRoot(&tc.h, binder{})
+			if (got == "") != (tc.want == "") || !strings.Contains(got, tc.want) {
+				t.Errorf("reason %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// harmless are the fields of a HostConfig that give a container nothing of the
+// host, whatever they say.
+var harmless = []string{
+	"Tmpfs", "PortBindings", "PublishAllPorts", "RestartPolicy", "AutoRemove", "ReadonlyRootfs", "CapDrop",
+	"DNS", "DNSSearch", "DNSOptions", "ExtraHosts", "GroupAdd", "ShmSize", "Memory", "MemorySwap", "NanoCPUs", "CPUShares",
+	"CPUPeriod", "CPUQuota", "CpusetCpus", "PidsLimit", "OomScoreAdj", "Ulimits", "Init", "ConsoleSize", "LogConfig", "Annotations",
+}
+
+// examined are those that [access.EqualsRoot] and the rules look at.
+var examined = []string{"Binds", "Mounts", "NetworkMode", "Privileged", "CapAdd", "SecurityOpt", "Sysctls"}
+
+// TestEveryFieldWasThoughtAbout fails when a HostConfig gets a field, until it
+// is decided here whether that equals root.
+func TestEveryFieldWasThoughtAbout(t *testing.T) {
+	var fields []string
+	for f := range reflect.TypeFor[davit.HostConfig]().Fields() {
+		fields = append(fields, f.Name)
+	}
+	known := slices.Concat(harmless, examined)
+	slices.Sort(fields)
+	slices.Sort(known)
+	if !slices.Equal(fields, known) {
+		t.Errorf("HostConfig has the fields\n%v, decided is on\n%v", fields, known)
+	}
+}
+
+// world is an engine with some containers, sessions and volumes.
+type world struct {
+	records  []davit.Container
+	sessions map[string]davit.Exec
+	volumes  map[string]davit.Volume
+}
+
+func (w world) Records() []davit.Container { return w.records }
+
+func (w world) Find(ref string) (davit.Container, error) {
+	for _, r := range w.records {
+		if r.Name == ref || r.ID == ref {
+			return r, nil
+		}
+	}
+	return davit.Container{}, davit.Errorf(davit.NoSuchContainer, "none")
+}
+
+func (w world) Session(id string) (davit.Exec, error) {
+	if x, ok := w.sessions[id]; ok {
+		return x, nil
+	}
+	return davit.Exec{}, davit.Errorf(davit.NoSuchExec, "none")
+}
+
+func (w world) Volume(name string) (davit.Volume, error) {
+	if v, ok := w.volumes[name]; ok {
+		return v, nil
+	}
+	return davit.Volume{}, davit.Errorf(davit.NoSuchVolume, "none")
+}
+
+func TestRules(t *testing.T) {
+	w := world{
+		records: []davit.Container{
+			{ID: "1", Name: "plain", Mounts: []davit.Mount{{Type: "volume", Name: "mine"}}},
+			{ID: "2", Name: "strong", HostConfig: davit.HostConfig{Privileged: true, Binds: []string{"secrets:/s"}}},
+			{ID: "3", Name: "host", HostConfig: davit.HostConfig{NetworkMode: "host"}, Mounts: []davit.Mount{{Type: "volume", Name: "anon"}}},
+			{ID: "4", Name: "sharing", HostConfig: davit.HostConfig{Binds: []string{"secrets:/s"}}},
+		},
+		sessions: map[string]davit.Exec{
+			"plain":      {ContainerID: "1"},
+			"privileged": {ContainerID: "1", Privileged: true},
+			"strong":     {ContainerID: "2"},
+		},
+		volumes: map[string]davit.Volume{
+			"etc":  {Name: "etc", Options: map[string]string{"type": "none", "o": "bind", "device": "/etc"}},
+			"mine": {Name: "mine"},
+		},
+	}
+	r := access.NewRules(w, binder{})
+	ctx := t.Context()
+	create := func(h davit.HostConfig) davit.Create { return davit.Create{HostConfig: h} }
+	enter := access.Enter(r, davit.ActionTransferFiles, func(q davit.ContainerCopy) string { return q.Container })
+	cp := func(ref string) engine.Access { return enter(ctx, davit.ContainerCopy{Container: ref}) }
+	const root = davit.ActionRunPrivileged
+	for _, tc := range []struct {
+		name string
+		got  engine.Access
+		want string
+		why  string
+	}{
+		{"create", r.Create(ctx, create(davit.HostConfig{})), davit.ActionManageContainers, ""},
+		{"create privileged", r.Create(ctx, create(davit.HostConfig{Privileged: true})), root, "privileged"},
+		{"run privileged", r.Run(ctx, davit.Run{Create: create(davit.HostConfig{Privileged: true})}), root, "privileged"},
+		{"join a network", r.Create(ctx, create(davit.HostConfig{NetworkMode: "container:plain"})), davit.ActionManageContainers, ""},
+		{"join the host's by another", r.Create(ctx, create(davit.HostConfig{NetworkMode: "container:host"})), root, "container host"},
+		{"join one that is not there", r.Create(ctx, create(davit.HostConfig{NetworkMode: "container:gone"})), root, "gone"},
+		{"volume", r.Create(ctx, create(davit.HostConfig{Binds: []string{"mine:/m", "new:/n"}})), davit.ActionManageContainers, ""},
+		{"volume with options", r.Create(ctx, create(davit.HostConfig{Binds: []string{"etc:/m"}})), root, "volume etc"},
+		{"mount of it", r.Create(ctx, create(davit.HostConfig{Mounts: []davit.MountRequest{{Type: "volume", Source: "etc"}}})), root, "volume etc"},
+		{"volume of a strong one", r.Create(ctx, create(davit.HostConfig{Binds: []string{"secrets:/m"}})), root, "container strong"},
+		{"resolved volume of one", r.Create(ctx, create(davit.HostConfig{Binds: []string{"anon:/m"}})), root, "container host"},
+
+		{"copy", cp("plain"), davit.ActionTransferFiles, ""},
+		{"copy of nothing", cp("gone"), davit.ActionTransferFiles, ""},
+		{"copy of a strong one", cp("strong"), root, "container strong: it is privileged"},
+		{"copy of one that shares", cp("sharing"), root, "secrets"},
+
+		{"exec", r.ExecCreate(ctx, davit.ExecCreate{Exec: davit.Exec{ContainerID: "plain"}}), davit.ActionExec, ""},
+		{"exec privileged", r.ExecCreate(ctx, davit.ExecCreate{Exec: davit.Exec{ContainerID: "plain", Privileged: true}}), root, "privileged"},
+		{"exec in a strong one", r.ExecCreate(ctx, davit.ExecCreate{Exec: davit.Exec{ContainerID: "2"}}), root, "strong"},
+		{"start of a session", r.ExecStart(ctx, davit.ExecStart{ID: "plain"}), davit.ActionExec, ""},
+		{"start of a privileged one", r.ExecStart(ctx, davit.ExecStart{ID: "privileged"}), root, "privileged"},
+		{"start of one in a strong one", r.ExecStart(ctx, davit.ExecStart{ID: "strong"}), root, "strong"},
+		{"start of none", r.ExecStart(ctx, davit.ExecStart{ID: "gone"}), davit.ActionExec, ""},
+
+		{"volume create", access.VolumeCreate(ctx, davit.VolumeCreate{Name: "v"}), davit.ActionManageVolumes, ""},
+		{"with options", access.VolumeCreate(ctx, davit.VolumeCreate{Options: map[string]string{"device": "/etc"}}), root, "options"},
+		{"descriptor", access.Descriptor(ctx, davit.RootDirectory{}), root, "directory"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if tc.got.Action != tc.want || !strings.Contains(tc.got.Details["reason"], tc.why) || tc.got.Open {
+				t.Errorf("needs %s (%v), want %s because %q", tc.got.Action, tc.got.Details, tc.want, tc.why)
+			}
+		})
+	}
+}
+
+// TestMayBind uses the real file system: who can change what a path means, and
+// what can be left there.
+func TestMayBind(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("RequireRoot: needs root")
+	}
+	// Not below /tmp, which everybody can write to.
+	top, err := os.MkdirTemp("/run", "davit-bind-") //nolint:usetesting // as said
+	must(t, err)
+	t.Cleanup(func() { must(t, os.RemoveAll(top)) })
+	must(t, os.Chmod(top, 0o755))
+	mount(t, top+"/inert", "nosuid,nodev")
+	mount(t, top+"/live", "suid,dev")
+	for dir, mode := range map[string]os.FileMode{
+		"inert/data/sub": 0o755, "inert/joe/own": 0o755, "inert/open/sub": 0o755, "inert/group/sub": 0o755, "live/data": 0o755,
+		"inert/with/mount": 0o755,
+	} {
+		must(t, os.MkdirAll(filepath.Join(top, dir), mode))
+	}
+	must(t, os.WriteFile(top+"/inert/data/file", nil, 0o644))
+	must(t, os.Chown(top+"/inert/joe", 1000, 0))
+	must(t, os.Chmod(top+"/inert/open", 0o777|os.ModeSticky))
+	must(t, os.Chmod(top+"/inert/group", 0o775))
+	must(t, os.Symlink("data", top+"/inert/link"))
+	must(t, os.Symlink("/etc", top+"/inert/data/etc"))
+	mount(t, top+"/inert/with/mount", "suid,dev")
+
+	p := access.NewPolicy(access.Options{Config: access.Config{BindAllow: []string{top + "/inert/", top + "/live", "relative"}}})
+	for _, tc := range []struct {
+		path     string
+		readOnly bool
+		want     string // of the reason; "" is allowed
+	}{
+		{"inert", false, "mounted below it"},
+		{"inert/data", false, ""},
+		{"inert/data/", false, ""},
+		{"inert//data/./sub", false, ""},
+		{"inert/data/file", false, ""},
+		{"inert/joe", false, ""}, // what is in it is his; that it is there is root's
+		{"inert/joe/own", false, "inert/joe/ can be changed"},
+		{"inert/open/sub", true, "inert/open/ can be changed"},
+		{"inert/group/sub", true, "inert/group/ can be changed"},
+		{"inert/link", true, "is a link"},
+		{"inert/link/sub", true, "is a link"},
+		{"inert/data/etc", true, "is a link"},
+		{"inert/data/etc/shadow", true, "is a link"},
+		{"inert/data/missing", true, "no such file"},
+		{"inert/data/file/x", true, "not a directory"},
+		{"inert/data/../../../../etc", true, ".."},
+		{"inert/..", true, ".."},
+		{"inertia", true, "bind-allow"},
+		{"", true, "bind-allow"},
+		{"live/data", false, "nosuid,nodev"},
+		{"live/data", true, ""},
+		{"inert/with", true, "mounted below it"},
+		{"inert/with/mount", false, "nosuid,nodev"},
+		{"inert/with/mount", true, ""},
+	} {
+		err := p.MayBind(top+"/"+tc.path, tc.readOnly)
+		if (err == nil) != (tc.want == "") || (err != nil && !strings.Contains(err.Error(), tc.want)) {
+			t.Errorf("%s (read-only %v): %v, want %q", tc.path, tc.readOnly, err, tc.want)
+		}
+	}
+	for _, path := range []string{"", "relative", "relative/x", "/", "/etc", "/proc/self/root/etc"} {
+		if err := p.MayBind(path, true); err == nil {
+			t.Errorf("%q may be mounted", path)
+		}
+	}
+	p.Set(access.Config{})
+	if err := p.MayBind(top+"/inert/data", true); err == nil {
+		t.Error("what was taken off the list may be mounted")
+	}
+}
+
+func mount(t *testing.T, dir, options string) {
+	t.Helper()
+	must(t, os.MkdirAll(dir, 0o755))
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "mode=755,"+options, "tmpfs", dir).CombinedOutput(); err != nil {
+		t.Skipf("RequireMount: %v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v: %s", err, out)
+		}
+	})
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
