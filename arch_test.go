@@ -42,7 +42,7 @@ var ours = map[string][]string{
 	"bridge":            {".", "internal"},
 	"storage":           {".", "internal"},
 	"registry":          {".", "internal"},
-	"test":              nil,
+	"test":              {"internal"},
 	"cmd": {
 		".", "engine", "internal", "activation", "api", "dbus", "service",
 		"libcontainer-exec", "bridge", "storage", "registry",
@@ -92,6 +92,7 @@ var theirs = map[string][]string{
 	"cmd/davitctl":       {"github.com/spf13/cobra", "golang.org/x/term", "github.com/godbus/dbus/v5"},
 	"cmd/davit-monitor":  {"github.com/opencontainers/runc/libcontainer", "github.com/opencontainers/cgroups"},
 	"service/drivertest": {"github.com/google/go-cmp"}, // only tests import it
+	"internal/testutil":  {"github.com/google/go-cmp"}, // as above
 	"test":               {"golang.org/x/sys"},
 	"test/boot/pester":   {"github.com/godbus/dbus/v5"},
 }

@@ -3,7 +3,6 @@
 package bridge_test
 
 import (
-	"flag"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -12,10 +11,9 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/bridge"
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/google/go-cmp/cmp"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // rules returns what iptables-save shows, without comments, counters and the
 // chains' declarations, table by table.
@@ -36,23 +34,6 @@ func rules(t *testing.T, iptables string) string {
 	return text.String()
 }
 
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", name, diff)
-	}
-}
-
 // TestFirewall shows the whole firewall as text: with foreign chains beside
 // ours, after a second Init, and after a container has gone.
 func TestFirewall(t *testing.T) {
@@ -67,18 +48,18 @@ func TestFirewall(t *testing.T) {
 			command(t, iptables, strings.Fields(rule)...)
 		}
 		d, _ := driver(t, config(), iptables)
-		golden(t, "firewall-empty.golden", rules(t, iptables))
+		testutil.Golden(t, "firewall-empty.golden", rules(t, iptables))
 		c := run(t, d, "a", tcp("", 8080), udp("127.0.0.1", 5353))
-		golden(t, "firewall-published.golden", rules(t, iptables))
+		testutil.Golden(t, "firewall-published.golden", rules(t, iptables))
 		again, _ := driver(t, config(), iptables, c.ep)
-		golden(t, "firewall-published.golden", rules(t, iptables))
+		testutil.Golden(t, "firewall-published.golden", rules(t, iptables))
 		if err := again.Attach(t.Context(), c.ep, newNetns(t)); err != nil { // of one that is published
 			t.Fatal(err)
 		}
-		golden(t, "firewall-published.golden", rules(t, iptables))
+		testutil.Golden(t, "firewall-published.golden", rules(t, iptables))
 		for range 2 {
 			stop(t, again, c)
-			golden(t, "firewall-empty.golden", rules(t, iptables))
+			testutil.Golden(t, "firewall-empty.golden", rules(t, iptables))
 		}
 	})
 }
@@ -95,7 +76,7 @@ func TestFirewallOfOtherConfigurations(t *testing.T) {
 				change(&cfg)
 				iptables := "/usr/sbin/" + variants(t)[0]
 				driver(t, cfg, iptables)
-				golden(t, name, rules(t, iptables))
+				testutil.Golden(t, name, rules(t, iptables))
 			})
 		})
 	}

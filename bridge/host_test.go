@@ -3,7 +3,6 @@
 package bridge_test
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -22,6 +21,7 @@ import (
 	"github.com/containernetworking/plugins/pkg/netlinksafe"
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/bridge"
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -38,15 +38,13 @@ func onHost(t *testing.T, body func(t *testing.T)) {
 		body(t)
 		return
 	}
-	if os.Getuid() != 0 {
-		t.Skip("needs root: network namespaces")
-	}
+	testutil.RequireRoot(t)
 	t.Parallel()
 	var pattern []string
 	for _, part := range strings.Split(t.Name(), "/") {
 		pattern = append(pattern, "^"+regexp.QuoteMeta(part)+"$")
 	}
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.run="+strings.Join(pattern, "/"), fmt.Sprintf("-update=%v", *update))
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.run="+strings.Join(pattern, "/"), fmt.Sprintf("-update=%v", testutil.Update()))
 	cmd.Env = append(os.Environ(), insideEnv+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
 	runtime.LockOSThread() // Pdeathsig is the thread's
@@ -328,22 +326,6 @@ func published(proto, hostIP string, port uint16) davit.PortRequest {
 		req.HostIP = netip.MustParseAddr(hostIP)
 	}
 	return req
-}
-
-// eventually polls until the condition holds.
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("not after 10 s: %s", what)
-		case <-tick.C:
-		}
-	}
 }
 
 // links lists the names of the host's links that begin with the prefix.

@@ -12,9 +12,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/bridge"
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 )
@@ -66,7 +68,7 @@ func TestCrash(t *testing.T) {
 		closeFiles(t, b.sockets)
 		run(t, second, "d", tcp("", 8081))
 		stop(t, second, a)
-		eventually(t, "the link is gone", func() bool { return len(links(t, a.ep.HostLink)) == 0 })
+		testutil.Eventually(t, 10*time.Second, "the link is gone", func() bool { return len(links(t, a.ep.HostLink)) == 0 })
 	})
 }
 
@@ -85,7 +87,7 @@ func TestDetachDeletesTheLink(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		eventually(t, "the link is gone", func() bool { return len(links(t, "dvt")) == 0 })
+		testutil.Eventually(t, 10*time.Second, "the link is gone", func() bool { return len(links(t, "dvt")) == 0 })
 		// The same endpoint again, as when a container is restarted.
 		if err := d.Attach(t.Context(), c.ep, c.ns); err != nil {
 			t.Fatal(err)
@@ -176,7 +178,7 @@ func TestUDPDoesNotStick(t *testing.T) {
 		}
 		for _, name := range []string{"a", "b"} {
 			c := run(t, d, name, udp("", 8080))
-			eventually(t, name+" answers", func() bool {
+			testutil.Eventually(t, 10*time.Second, name+" answers", func() bool {
 				got, _ := askOn(client, patience)
 				return strings.HasPrefix(got, name+" ")
 			})
@@ -406,7 +408,7 @@ func TestSideBySide(t *testing.T) {
 		if diff := cmp.Diff(before, rules(t, iptables)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
-		eventually(t, "the links are gone", func() bool { return len(links(t, "dvt")) == 0 })
+		testutil.Eventually(t, 10*time.Second, "the links are gone", func() bool { return len(links(t, "dvt")) == 0 })
 	})
 }
 

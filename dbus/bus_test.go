@@ -54,13 +54,6 @@ func needTool(t *testing.T, name string) {
 	}
 }
 
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: the service serves no other user")
-	}
-}
-
 // startBus runs dbus-daemon on a socket that every user may connect to.
 func startBus(t *testing.T) *bus {
 	t.Helper()

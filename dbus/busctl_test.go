@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/testutil"
 )
 
 // run runs a tool on the fixture's bus and returns what it printed.
@@ -38,7 +39,7 @@ func (f *fixture) busctl(t *testing.T, args ...string) string {
 
 // TestBusctl drives the service with systemd's own tool.
 func TestBusctl(t *testing.T) {
-	needRoot(t)
+	testutil.RequireRoot(t)
 	f := newFixture(t)
 	mgr := []string{davit.BusName, string(root), manager}
 	job2 := string(root) + "/job/_32"
@@ -73,7 +74,7 @@ func TestBusctl(t *testing.T) {
 
 // TestMonitor watches a job's whole life as signals.
 func TestMonitor(t *testing.T) {
-	needRoot(t)
+	testutil.RequireRoot(t)
 	needTool(t, "busctl")
 	f := newFixture(t)
 	cmd := exec.Command("busctl", "monitor", "--json=short", "--match=type='signal',path_namespace='/org/davit/Engine1'")
@@ -86,33 +87,18 @@ func TestMonitor(t *testing.T) {
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	conn := f.client(t)
 	// The monitor says nothing when it is ready, so it is asked by signals.
-	poll(t, func() bool {
+	testutil.Eventually(t, 10*time.Second, "busctl monitor sees a job end", func() bool {
 		f.call(conn, "PullImage", "busybox", noOptions, uint64(0))
 		return strings.Contains(out.String(), "JobRemoved")
 	})
 	for _, want := range []string{`"member":"JobNew"`, `"member":"ProgressUpdate"`, `"member":"PropertiesChanged"`, `"Result":{"type":"s","data":"done"}`, `"Pull complete","abc",4,4`} {
-		poll(t, func() bool { return strings.Contains(out.String(), want) })
-	}
-}
-
-// poll waits until the condition holds.
-func poll(t *testing.T, cond func() bool) {
-	t.Helper()
-	deadline := time.After(10 * time.Second)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatal("the condition does not hold after 10 s")
-		}
+		testutil.Eventually(t, 10*time.Second, "busctl monitor sees "+want, func() bool { return strings.Contains(out.String(), want) })
 	}
 }
 
 // TestGDBus proves that GLib's tools read the introspection too.
 func TestGDBus(t *testing.T) {
-	needRoot(t)
+	testutil.RequireRoot(t)
 	f := newFixture(t)
 	out, err := f.run(t, "gdbus", "introspect", "--system", "--recurse", "--dest", davit.BusName, "--object-path", string(root))
 	if err != nil || !strings.Contains(out, "RunContainer(in  s image,") || !strings.Contains(out, "readonly s State = 'running'") {
@@ -146,7 +132,7 @@ func TestXMLFiles(t *testing.T) {
 // TestOtherUsers calls as nobody: what is the same on every machine may be
 // read, the rest is refused.
 func TestOtherUsers(t *testing.T) {
-	needRoot(t)
+	testutil.RequireRoot(t)
 	f := newFixture(t)
 	f.busctl(t, "call", davit.BusName, string(root), manager, "PullImage", "sa{sv}t", "busybox", "0", "0")
 	object := string(root) + "/container/_3" + containerID

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
-	"flag"
 	"os"
 	"strings"
 	"testing"
@@ -21,9 +20,8 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/dbus"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/internal/testutil"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 type options = map[string]godbus.Variant
 
@@ -52,7 +50,7 @@ func (f *fixture) wait(t *testing.T, conn *godbus.Conn, c *godbus.Call) (result 
 
 // TestChanges sends every method that makes a job and looks at the request.
 func TestChanges(t *testing.T) {
-	needRoot(t)
+	testutil.RequireRoot(t)
 	f := newFixture(t)
 	conn := f.client(t)
 	second, forever := time.Second, time.Duration(-1)
@@ -131,7 +129,7 @@ func TestChanges(t *testing.T) {
 
 // TestRefusals looks at the error names.
 func TestRefusals(t *testing.T) {
-	needRoot(t)
+	testutil.RequireRoot(t)
 	f := newFixture(t)
 	conn := f.client(t)
 	const standard = "org.freedesktop.DBus.Error."
@@ -186,7 +184,7 @@ func TestRefusals(t *testing.T) {
 
 // TestManagerProperties holds the Manager's properties against the XML file.
 func TestManagerProperties(t *testing.T) {
-	needRoot(t)
+	testutil.RequireRoot(t)
 	f := newFixture(t)
 	conn := f.client(t)
 	c := conn.Object(davit.BusName, root).Call("org.freedesktop.DBus.Properties.GetAll", 0, manager)
@@ -216,7 +214,7 @@ func TestManagerProperties(t *testing.T) {
 
 // TestFailedJob waits for a job that fails: the wait does not.
 func TestFailedJob(t *testing.T) {
-	needRoot(t)
+	testutil.RequireRoot(t)
 	f := newFixture(t)
 	conn := f.client(t)
 	result, out := f.wait(t, conn, f.call(conn, "PullImage", "missing", noOptions, uint64(0)))
@@ -235,7 +233,7 @@ func TestFailedJob(t *testing.T) {
 
 // TestSlowJob watches, times and cancels a job that does not end by itself.
 func TestSlowJob(t *testing.T) {
-	needRoot(t)
+	testutil.RequireRoot(t)
 	f := newFixture(t)
 	conn := f.client(t)
 	if err := f.call(conn, "PullImage", "slow", noOptions, uint64(0)).Err; err != nil {
@@ -246,7 +244,7 @@ func TestSlowJob(t *testing.T) {
 	if err := job.Call(davit.BusName+".Job.OpenOutput", 0, uint64(0)).Store(&fd); err != nil {
 		t.Fatal(err)
 	}
-	poll(t, func() bool {
+	testutil.Eventually(t, 10*time.Second, "a quarter of the progress is told", func() bool {
 		v, err := job.GetProperty(davit.BusName + ".Job.Progress")
 		return err == nil && v.Value() == 0.25
 	})
@@ -274,7 +272,7 @@ func TestSlowJob(t *testing.T) {
 }
 
 func TestContainerWait(t *testing.T) {
-	needRoot(t)
+	testutil.RequireRoot(t)
 	f := newFixture(t)
 	conn := f.client(t)
 	container := conn.Object(davit.BusName, root+"/container/_3"+godbus.ObjectPath(containerID))
@@ -297,16 +295,16 @@ func TestContainerWait(t *testing.T) {
 		}
 		return false
 	}
-	poll(t, waits)
+	testutil.Eventually(t, 10*time.Second, "a job waits", waits)
 	if err := other.Close(); err != nil {
 		t.Fatal(err)
 	}
-	poll(t, func() bool { return !waits() })
+	testutil.Eventually(t, 10*time.Second, "no job waits", func() bool { return !waits() })
 }
 
 // TestEventSignals turns events into signals.
 func TestEventSignals(t *testing.T) {
-	needRoot(t)
+	testutil.RequireRoot(t)
 	f := newFixture(t)
 	conn := f.client(t)
 	signals := make(chan *godbus.Signal, 64)
@@ -353,7 +351,7 @@ func TestEventSignals(t *testing.T) {
 
 // TestGolden compares the introspection of every kind of object with files.
 func TestGolden(t *testing.T) {
-	needRoot(t)
+	testutil.RequireRoot(t)
 	f := newFixture(t)
 	conn := f.client(t)
 	for name, path := range map[string]godbus.ObjectPath{
@@ -366,19 +364,7 @@ func TestGolden(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 			continue
 		}
-		file := "testdata/introspect-" + name + ".xml"
-		if *update {
-			if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if d := cmp.Diff(string(want), got); d != "" {
-			t.Errorf("%s: file (-) and object (+) differ; -update writes the files anew:\n%s", path, d)
-		}
+		testutil.Golden(t, "introspect-"+name+".xml", got)
 	}
 }
 
@@ -434,7 +420,7 @@ func TestBusLost(t *testing.T) {
 
 // TestStop ends the service while a call waits: it is answered.
 func TestStop(t *testing.T) {
-	needRoot(t)
+	testutil.RequireRoot(t)
 	f := newFixture(t)
 	conn := f.client(t)
 	if err := f.call(conn, "PullImage", "slow", noOptions, uint64(0)).Err; err != nil {
@@ -464,7 +450,7 @@ func TestStop(t *testing.T) {
 // TestStopLosesNoCall ends the service under calls: each is answered, by the
 // service or, once the name is released, by the bus.
 func TestStopLosesNoCall(t *testing.T) {
-	needRoot(t)
+	testutil.RequireRoot(t)
 	f := newFixture(t)
 	const callers, before = 4, 50
 	answered := make(chan error, callers)

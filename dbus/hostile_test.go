@@ -17,11 +17,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	godbus "github.com/godbus/dbus/v5"
 	"github.com/godbus/dbus/v5/introspect"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/testutil"
 )
 
 // openFDs counts this process's descriptors: the server's and the clients'.
@@ -37,11 +39,11 @@ func openFDs(t *testing.T) int {
 // settle waits until no more descriptors are open than before.
 func settle(t *testing.T, before int) {
 	t.Helper()
-	poll(t, func() bool { return openFDs(t) <= before })
+	testutil.Eventually(t, 10*time.Second, "the descriptors are closed", func() bool { return openFDs(t) <= before })
 }
 
 func TestReturnedDescriptors(t *testing.T) {
-	needRoot(t)
+	testutil.RequireRoot(t)
 	f := newFixture(t)
 	conn := f.client(t)
 	f.wait(t, conn, f.call(conn, "PullImage", "busybox", noOptions, uint64(0)))
@@ -66,7 +68,7 @@ func TestReturnedDescriptors(t *testing.T) {
 
 // TestAbandonedOutputs leaves the reading ends open and never reads.
 func TestAbandonedOutputs(t *testing.T) {
-	needRoot(t)
+	testutil.RequireRoot(t)
 	f := newFixture(t)
 	conn := f.client(t)
 	if err := f.call(conn, "PullImage", "slow", noOptions, uint64(0)).Err; err != nil {
@@ -96,7 +98,7 @@ func TestAbandonedOutputs(t *testing.T) {
 }
 
 func TestReceivedDescriptors(t *testing.T) {
-	needRoot(t)
+	testutil.RequireRoot(t)
 	f := newFixture(t)
 	conn := f.client(t)
 	fd := godbus.UnixFD(0)
@@ -128,7 +130,7 @@ func TestReceivedDescriptors(t *testing.T) {
 // TestUnnamedDescriptors sends descriptors that the body does not name, which
 // no library would, and bodies that name descriptors that are not there.
 func TestUnnamedDescriptors(t *testing.T) {
-	needRoot(t)
+	testutil.RequireRoot(t)
 	f := newFixture(t)
 	conn := f.client(t)
 	raw := dialRaw(t, f.address)
@@ -157,7 +159,7 @@ func TestUnnamedDescriptors(t *testing.T) {
 
 // TestLongCalls sends arguments that take much memory when they are decoded.
 func TestLongCalls(t *testing.T) {
-	needRoot(t)
+	testutil.RequireRoot(t)
 	f := newFixture(t)
 	conn := f.client(t)
 	long := make([]byte, 3<<20+1)
@@ -250,7 +252,7 @@ func (c *rawClient) expect(t *testing.T, n int) {
 // TestWrongTypes makes a thousand calls of all methods with arguments of any
 // types. Each must be answered, and the service must live.
 func TestWrongTypes(t *testing.T) {
-	needRoot(t)
+	testutil.RequireRoot(t)
 	f := newFixture(t)
 	close(f.release)
 	conn := f.client(t)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/davit-engine/davit/libcontainer-exec/cgroup"
 )
 
@@ -74,9 +75,7 @@ func build() error {
 
 func requireRoot(t testing.TB) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("RequireRoot: needs root")
-	}
+	testutil.RequireRoot(t)
 	if _, err := os.Stat("/bin/busybox"); err != nil {
 		t.Skip("RequireBusybox: needs busybox-static")
 	}
@@ -303,16 +302,7 @@ func (h *host) next(p davit.Process, status davit.Status) davit.Update {
 // until polls for a condition.
 func (h *host) until(what string, met func() bool) {
 	h.t.Helper()
-	deadline := time.After(15 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !met() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			h.t.Fatalf("it did not come about that %s", what)
-		}
-	}
+	testutil.Eventually(h.t, 15*time.Second, what, met)
 }
 
 // start creates and starts a container that stays.

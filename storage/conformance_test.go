@@ -3,10 +3,10 @@
 package storage_test
 
 import (
-	"os"
 	"testing"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/davit-engine/davit/service"
 	"github.com/davit-engine/davit/service/drivertest"
 	"github.com/davit-engine/davit/service/images"
@@ -16,9 +16,7 @@ import (
 // open opens a store, as root: layers need overlayfs.
 func open(t *testing.T, dir string) *storage.Store {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("needs root: overlayfs")
-	}
+	testutil.RequireRoot(t)
 	s, err := storage.Open(storage.Options{Root: dir})
 	if err != nil {
 		t.Fatal(err)

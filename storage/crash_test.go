@@ -20,6 +20,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/internal/tarfs/tartest"
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/davit-engine/davit/storage"
 	"github.com/opencontainers/go-digest"
 )
@@ -70,7 +71,7 @@ func TestChurn(t *testing.T) {
 // TestKilledAtAnyTime kills a process at work again and again: what it leaves
 // must open, be whole, and have nothing in it that no record names.
 func TestKilledAtAnyTime(t *testing.T) {
-	tartest.RequireRoot(t)
+	testutil.RequireRoot(t)
 	root := t.TempDir()
 	for range 12 {
 		made := churn(t, root, time.Duration(rand.IntN(150))*time.Millisecond)

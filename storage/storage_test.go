@@ -16,6 +16,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/internal/tarfs/tartest"
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/davit-engine/davit/service"
 	"github.com/davit-engine/davit/service/images"
 	"github.com/davit-engine/davit/storage"
@@ -37,7 +38,7 @@ var (
 
 func openStore(t *testing.T, root string) *storage.Store {
 	t.Helper()
-	tartest.RequireRoot(t)
+	testutil.RequireRoot(t)
 	s, err := storage.Open(storage.Options{Root: root, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -185,7 +186,7 @@ func TestContainerFiles(t *testing.T) {
 }
 
 func TestFullDisk(t *testing.T) {
-	tartest.RequireRoot(t)
+	testutil.RequireRoot(t)
 	root := t.TempDir()
 	if err := unix.Mount("tmpfs", root, "tmpfs", 0, "size=4m"); err != nil {
 		t.Skipf("cannot mount a tmpfs: %v", err)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/davit-engine/davit/internal/testutil"
 )
 
 // wellFormed fails the test when the text is not XML.
@@ -39,7 +41,7 @@ func TestBootPlot(t *testing.T) {
 	}}
 	svg := newPlot("Davit 1, Linux 6.1 amd64", s).svg() + "\n"
 	wellFormed(t, svg)
-	golden(t, "start.svg", svg)
+	testutil.Golden(t, "start.svg", svg)
 
 	// A start that is not over, and one without jobs.
 	wellFormed(t, newPlot("", startAccount{Began: at(0), Jobs: s.Jobs[:1]}).svg())

@@ -20,6 +20,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/dbus"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/internal/testutil"
 )
 
 const busConfig = `<busconfig><type>system</type><listen>unix:path=SOCKET</listen><auth>EXTERNAL</auth>
@@ -31,9 +32,7 @@ func startBus(t *testing.T) {
 	if _, err := exec.LookPath("dbus-daemon"); err != nil {
 		t.Skip("needs dbus-daemon")
 	}
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: the engine serves no other user")
-	}
+	testutil.RequireRoot(t)
 	dir := t.TempDir()
 	config := filepath.Join(dir, "bus.conf")
 	if err := os.WriteFile(config, []byte(strings.ReplaceAll(busConfig, "SOCKET", filepath.Join(dir, "bus"))), 0o600); err != nil {

@@ -6,9 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,9 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/testutil"
 )
-
-var update = flag.Bool("update", false, "write the golden files and the manual page anew")
 
 func TestMain(m *testing.M) {
 	time.Local = time.UTC
@@ -27,24 +24,6 @@ func TestMain(m *testing.M) {
 	}
 	_ = os.Setenv("LANG", "C.UTF-8")
 	os.Exit(m.Run())
-}
-
-// golden compares with a file of testdata.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil { //nolint:gosec // a file of the repository
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got; go test -update writes it anew):\n%s", path, diff)
-	}
 }
 
 // result is what a command line has left.
@@ -97,11 +76,11 @@ func TestGolden(t *testing.T) {
 			if r.code != 0 || r.err != "" {
 				t.Errorf("exit status %d, %s", r.code, r.err)
 			}
-			golden(t, tt.file, r.out)
+			testutil.Golden(t, tt.file, r.out)
 		})
 	}
 	t.Setenv("LANG", "C")
-	golden(t, "status-ascii.txt", try(t.Context(), "status", "web").out)
+	testutil.Golden(t, "status-ascii.txt", try(t.Context(), "status", "web").out)
 }
 
 func TestCommands(t *testing.T) {
@@ -190,7 +169,7 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "run.json", string(got)+"\n")
+	testutil.Golden(t, "run.json", string(got)+"\n")
 
 	if r := try(t.Context(), "run", "--wait", "busybox", "exit", "7"); r.code != 7 || r.out != fakeID(2)+"\n" {
 		t.Errorf("--wait: %+v", r)

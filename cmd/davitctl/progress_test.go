@@ -14,6 +14,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/internal/testutil"
 )
 
 func step(id, status string, current, total uint64) progress {
@@ -54,7 +55,7 @@ func TestBars(t *testing.T) {
 		}
 		fmt.Fprintf(&all, "%d columns:\n%s\n", columns, scr)
 	}
-	golden(t, "bars.txt", all.String())
+	testutil.Golden(t, "bars.txt", all.String())
 }
 
 // TestBarsThatDoNotFit has more items than the terminal has lines: no line is
@@ -73,7 +74,7 @@ func TestBarsThatDoNotFit(t *testing.T) {
 		b.mu.Unlock()
 	}
 	scr.feed(t, strings.ReplaceAll(out.String(), "\n", "\r\n"))
-	golden(t, "bars-many.txt", scr.String())
+	testutil.Golden(t, "bars-many.txt", scr.String())
 	out.Reset()
 	if err := b.end(); err != nil {
 		t.Fatal(err)
@@ -136,7 +137,7 @@ func TestWatchOnATerminal(t *testing.T) {
 	text := <-seen
 	scr := newScreen(50, 10)
 	scr.feed(t, text)
-	golden(t, "watch-terminal.txt", scr.String())
+	testutil.Golden(t, "watch-terminal.txt", scr.String())
 	if code != 0 || !strings.Contains(text, "\x1b[2A\r") || strings.Contains(text, "\x1b[?") {
 		t.Errorf("exit status %d; the bars were not drawn over, or the cursor hidden: %q", code, text)
 	}

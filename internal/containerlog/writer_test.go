@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
@@ -260,9 +261,7 @@ func TestRotationThatFails(t *testing.T) {
 }
 
 func TestFullDisk(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root: mounts a tmpfs")
-	}
+	testutil.RequireRoot(t)
 	dir := t.TempDir()
 	if err := unix.Mount("none", dir, "tmpfs", 0, "size=64k"); err != nil {
 		t.Fatal(err)

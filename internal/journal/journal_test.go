@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit/internal/journal"
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
@@ -328,9 +329,7 @@ func TestRealJournal(t *testing.T) {
 		return
 	}
 	const program = "/lib/systemd/systemd-journald"
-	if os.Geteuid() != 0 {
-		t.Skip("RequireRoot: needs root")
-	}
+	testutil.RequireRoot(t)
 	if _, err := os.Stat(program); err != nil {
 		t.Skip("RequireJournald: ", err)
 	}

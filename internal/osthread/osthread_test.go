@@ -11,12 +11,11 @@ import (
 	"testing"
 
 	"github.com/davit-engine/davit/internal/osthread"
+	"github.com/davit-engine/davit/internal/testutil"
 )
 
 func TestTheRestOfTheProcessStaysWhereItIs(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: it changes its root directory")
-	}
+	testutil.RequireRoot(t)
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "here"), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -48,9 +47,7 @@ func TestTheRestOfTheProcessStaysWhereItIs(t *testing.T) {
 }
 
 func TestErrorsComeBack(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: it changes its root directory")
-	}
+	testutil.RequireRoot(t)
 	want := errors.New("mine")
 	if err := osthread.Run(func() error { return want }); !errors.Is(err, want) {
 		t.Errorf("Run = %v", err)

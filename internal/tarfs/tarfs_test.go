@@ -17,6 +17,7 @@ import (
 
 	"github.com/davit-engine/davit/internal/tarfs"
 	"github.com/davit-engine/davit/internal/tarfs/tartest"
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
@@ -24,7 +25,7 @@ import (
 // place makes a root directory beside a file that must not be touched.
 func place(t *testing.T) (root, secret string) {
 	t.Helper()
-	tartest.RequireRoot(t)
+	testutil.RequireRoot(t)
 	dir := t.TempDir()
 	root, secret = filepath.Join(dir, "root"), filepath.Join(dir, "secret")
 	for _, d := range []string{"etc", "a/b", "tmp"} {

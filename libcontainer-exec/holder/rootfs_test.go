@@ -10,15 +10,14 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
 	"golang.org/x/sys/unix"
 )
 
 // TestMountRootfs mounts many layers by both ways that the kernel has.
 func TestMountRootfs(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("RequireRoot: needs root")
-	}
+	testutil.RequireRoot(t)
 	for name, mount := range map[string]func(protocol.Rootfs, string) error{
 		"new API": func(r protocol.Rootfs, _ string) error { return mountLayers(r) },
 		"a page":  mountPage,

@@ -42,18 +42,3 @@ func result[T any](v T, err error) func(t *testing.T) T {
 		return v
 	}
 }
-
-// eventually polls until done, or fails the test.
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("after %v still not so: %s", patience, what)
-		}
-	}
-}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/davit-engine/davit/service"
 	"github.com/davit-engine/davit/service/drivertest/fake"
 )
@@ -244,7 +245,7 @@ func (h NetworkHost) settles(t *testing.T, want, after string) {
 			t.Logf("%s: the host was\n%s\nand is\n%s", after, want, now)
 		}
 	}()
-	eventually(t, after+": the host is as it was before", func() bool { now = h.Text(t); return now == want })
+	testutil.Eventually(t, patience, after+": the host is as it was before", func() bool { now = h.Text(t); return now == want })
 }
 
 func testAttach(t *testing.T, h NetworkHost) {

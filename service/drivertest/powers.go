@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/davit-engine/davit/service"
 	"github.com/davit-engine/davit/service/drivertest/fake"
 )
@@ -104,7 +105,7 @@ func testMeter(t *testing.T, h RuntimeHost) {
 		first.Memory.Raw == nil || first.Pids.Current == 0 || first.Processors == 0 || first.SystemCPU == 0 {
 		t.Errorf("the statistics of a container that runs: %+v", first)
 	}
-	eventually(t, "the counters grow", func() bool {
+	testutil.Eventually(t, patience, "the counters grow", func() bool {
 		next := result(meter.Stats(t.Context(), r.id))(t)
 		return next.CPU.Usage > first.CPU.Usage && next.SystemCPU > first.SystemCPU && !next.Read.Before(first.Read)
 	})
@@ -131,7 +132,7 @@ func testExecSignal(t *testing.T, h RuntimeHost) {
 	x := result(r.Exec(t.Context(), davit.Exec{Cmd: []string{"/bin/sh", "-c", fake.ShellTrap}, AttachStdout: true}))(t)
 	out := new(fake.Buffer)
 	go func() { _ = x.Attach(t.Context(), davit.Streams{Stdout: out}, nil) }()
-	eventually(t, "the trap is set", func() bool { return out.String() == "ready\n" })
+	testutil.Eventually(t, patience, "the trap is set", func() bool { return out.String() == "ready\n" })
 	must(t, x.Signal(t.Context(), sigTerm))
 	if exit := result(x.Wait(t.Context()))(t); exit.Code != 7 {
 		t.Errorf("the exec session ended with %+v, want code 7", exit)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/davit-engine/davit/service"
 	"github.com/davit-engine/davit/service/drivertest/fake"
 )
@@ -193,7 +194,7 @@ func (h RuntimeHost) trap(t *testing.T, rt service.Runtime, name string) (runnin
 	}()
 	<-attached
 	must(t, r.Start(t.Context(), nil))
-	eventually(t, "the trap is set", func() bool { return out.String() == "ready\n" })
+	testutil.Eventually(t, patience, "the trap is set", func() bool { return out.String() == "ready\n" })
 	return r, out
 }
 
@@ -227,7 +228,7 @@ func testInput(t *testing.T, h RuntimeHost) {
 	done := make(chan error, 1)
 	go func() { done <- r.Attach(t.Context(), davit.Streams{Stdin: in, Stdout: &out}, nil) }()
 	result(io.WriteString(typed, "ping\n"))(t)
-	eventually(t, "the input comes back", func() bool { return out.String() == "ping\n" })
+	testutil.Eventually(t, patience, "the input comes back", func() bool { return out.String() == "ping\n" })
 	must(t, typed.Close())
 	must(t, <-done)
 	r.wantExit(0)
@@ -244,7 +245,7 @@ func testDetachKeys(t *testing.T, h RuntimeHost) {
 	done := make(chan error, 1)
 	go func() { done <- r.Attach(t.Context(), davit.Streams{Stdin: in, Stdout: &out}, []byte{16, 17}) }()
 	result(io.WriteString(typed, "abc\n"))(t)
-	eventually(t, "the input comes back", func() bool { return out.String() == "abc\n" })
+	testutil.Eventually(t, patience, "the input comes back", func() bool { return out.String() == "abc\n" })
 	result(typed.Write([]byte{16}))(t)
 	result(typed.Write([]byte{17}))(t)
 	select {

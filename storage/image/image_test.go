@@ -21,6 +21,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/internal/tarfs/tartest"
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/davit-engine/davit/storage/content"
 	"github.com/davit-engine/davit/storage/image"
 	"github.com/davit-engine/davit/storage/overlay"
@@ -40,7 +41,7 @@ type fixture struct {
 
 func open(t *testing.T) fixture {
 	t.Helper()
-	tartest.RequireRoot(t)
+	testutil.RequireRoot(t)
 	root := t.TempDir()
 	db, err := bolt.Open(filepath.Join(root, "davit.db"), 0o600, nil)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/davit-engine/davit/internal/testutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,9 +18,7 @@ import (
 // then replaces by a link to the host: what is done about the whiteouts at the
 // end must stay in the layer.
 func TestWhiteoutThroughALaterLink(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("RequireRoot: makes device nodes")
-	}
+	testutil.RequireRoot(t)
 	host := t.TempDir()
 	device, dir := filepath.Join(host, "null"), filepath.Join(host, "etc")
 	if err := errors.Join(unix.Mknod(device, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))), os.Mkdir(dir, 0o755)); err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/internal/tarfs/tartest"
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	bolt "go.etcd.io/bbolt"
@@ -32,7 +33,7 @@ type fixture struct {
 
 func open(t *testing.T, root string) fixture {
 	t.Helper()
-	tartest.RequireRoot(t)
+	testutil.RequireRoot(t)
 	db, err := bolt.Open(filepath.Join(root, "davit.db"), 0o600, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -255,7 +256,7 @@ func TestUnpackRefuses(t *testing.T) {
 }
 
 func TestFullDisk(t *testing.T) {
-	tartest.RequireRoot(t)
+	testutil.RequireRoot(t)
 	root := t.TempDir()
 	if err := unix.Mount("tmpfs", root, "tmpfs", 0, "size=2m"); err != nil {
 		t.Skipf("cannot mount a tmpfs: %v", err)

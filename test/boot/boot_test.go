@@ -18,6 +18,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/davit-engine/davit/internal/testutil"
 )
 
 const manager = "org.davit.Engine1 /org/davit/Engine1 org.davit.Engine1.Manager"
@@ -37,9 +39,7 @@ const fetch = "curl --silent --max-time 10 --retry 10 --retry-connrefused --retr
 // require skips the test by name where it cannot run.
 func require(t *testing.T, programs ...string) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	testutil.RequireRoot(t)
 	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("needs %s", program)

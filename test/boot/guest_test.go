@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/davit-engine/davit/internal/testutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -216,20 +217,12 @@ func (g *guest) dial(address string) (net.Conn, error) {
 // eventually polls until what holds, and fails the test when it does not.
 func (g *guest) eventually(within time.Duration, what string, holds func() bool) {
 	g.t.Helper()
-	deadline := time.NewTimer(within)
-	defer deadline.Stop()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case err := <-g.ended:
-			g.ended <- err
-			g.t.Fatalf("the guest ended (%v) before: %s", err, what)
-		case <-deadline.C:
-			g.t.Fatalf("not within %v: %s", within, what)
-		case <-tick.C:
+	testutil.Eventually(g.t, within, what, func() bool {
+		if !g.running() {
+			g.t.Fatalf("the guest ended before: %s", what)
 		}
-	}
+		return holds()
+	})
 }
 
 // host runs a command on this machine that has to succeed.

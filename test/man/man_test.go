@@ -7,7 +7,6 @@ package man_test
 
 import (
 	"encoding/xml"
-	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -21,9 +20,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write the generated parts of the pages")
+	"github.com/davit-engine/davit/internal/testutil"
+)
 
 const (
 	daemonPage = "../../docs/man/davitd.8"
@@ -55,7 +54,7 @@ func compare(t *testing.T, page, part, wanted string) {
 	if got == wanted {
 		return
 	}
-	if !*update {
+	if !testutil.Update() {
 		t.Errorf("the part %s of %s is not what the code says: run go test ./test/man -update", part, page)
 		return
 	}

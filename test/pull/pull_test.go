@@ -19,6 +19,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/davit-engine/davit/internal/testutil"
 )
 
 const (
@@ -29,9 +31,7 @@ const (
 // require skips the test by name where it cannot run.
 func require(t *testing.T, programs ...string) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
+	testutil.RequireRoot(t)
 	for _, program := range programs {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("needs %s", program)
@@ -100,22 +100,6 @@ func (h *host) daemon(args ...string) {
 			t.Logf("%s:\n%s", args[0], text)
 		}
 	})
-}
-
-// eventually polls until what holds.
-func (h *host) eventually(what string, holds func() bool) {
-	h.t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !holds() {
-		select {
-		case <-deadline.C:
-			h.t.Fatalf("not in time: %s", what)
-		case <-tick.C:
-		}
-	}
 }
 
 // succeeds says whether a program in the host's network exits with 0.
@@ -230,7 +214,7 @@ func (h *host) startRegistry() {
 		h.t.Fatal(err)
 	}
 	h.daemon("docker-registry", "serve", config)
-	h.eventually("the registry answers", func() bool {
+	testutil.Eventually(h.t, 30*time.Second, "the registry answers", func() bool {
 		return h.succeeds("curl", "--silent", "--fail", "http://"+registry+"/v2/")
 	})
 }
@@ -247,7 +231,7 @@ func (h *host) startEngine() {
 		h.t.Fatal(err)
 	}
 	h.daemon(davitd, "--config-file", config, "-H", "unix://"+h.socket, "--data-root", h.dir+"/lib", "--exec-root", h.dir+"/run", "--launcher", "direct")
-	h.eventually("the engine answers", func() bool {
+	testutil.Eventually(h.t, 30*time.Second, "the engine answers", func() bool {
 		return h.succeeds("curl", "--silent", "--fail", "--unix-socket", h.socket, "http://d/_ping")
 	})
 }
@@ -279,7 +263,7 @@ func TestPullAndServe(t *testing.T) {
 	h.command("docker", "run", "-d", "--name", "redis", "-p", "6379:6379", image)
 	t.Cleanup(func() { h.command("docker", "rm", "--force", "redis") })
 	cli := func(args ...string) string { return h.inside(append([]string{"redis-cli"}, args...)...) }
-	h.eventually("redis answers its client", func() bool { return h.succeeds("redis-cli", "ping") })
+	testutil.Eventually(h.t, 30*time.Second, "redis answers its client", func() bool { return h.succeeds("redis-cli", "ping") })
 	if got := cli("set", "boat", "aboard"); got != "OK" {
 		t.Errorf("set: %q", got)
 	}
@@ -299,7 +283,7 @@ func TestPullAndServe(t *testing.T) {
 		t.Errorf("redis did not say good-bye:\n%s", got)
 	}
 	h.command("docker", "start", "redis")
-	h.eventually("redis answers again", func() bool { return h.succeeds("redis-cli", "ping") })
+	testutil.Eventually(h.t, 30*time.Second, "redis answers again", func() bool { return h.succeeds("redis-cli", "ping") })
 	if got := cli("get", "boat"); got != "aboard" {
 		t.Errorf("get: %q", got)
 	}

@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/davit-engine/davit/internal/testutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -284,7 +285,7 @@ func TestChecklist02_StalePidfileIsReplaced(t *testing.T) {
 	// The first process of a container has the same pid each time.
 	c := h.command("-H", "unix://"+h.socket())
 	h.launch(t, before(c, "echo $$ > "+pidfile))
-	h.await(t, "the daemon to answer", func() bool {
+	testutil.Eventually(t, patience, "the daemon to answer", func() bool {
 		_, err := h.get("/_ping")
 		return err == nil
 	})
@@ -352,7 +353,7 @@ func TestChecklist03_ConnectionBeforeBootIsAnsweredAfterIt(t *testing.T) {
 	if !bytes.HasPrefix(answer, []byte("HTTP/1.0 200 ")) || !bytes.Contains(answer, []byte(`"ApiVersion"`)) {
 		t.Errorf("who came before the boot was answered %q, %v", answer, err)
 	}
-	h.await(t, "the request to be logged", func() bool { return strings.Contains(h.tail(), "path=/version ") })
+	testutil.Eventually(t, patience, "the request to be logged", func() bool { return strings.Contains(h.tail(), "path=/version ") })
 	text := h.tail()
 	if gate, served := strings.Index(text, "type=acceptconnections"), strings.Index(text, "path=/version "); gate < 0 || served < gate {
 		t.Errorf("the request was served before the gate was opened:\n%s", text)
@@ -389,7 +390,7 @@ func (h *host) slowStop(t *testing.T, options ...string) {
 		_ = stop.Wait() // it fails with the daemon
 	}()
 	t.Cleanup(func() { <-ended })
-	h.await(t, "the stop to run", func() bool {
+	testutil.Eventually(t, patience, "the stop to run", func() bool {
 		out, err := exec.Command("curl", "-s", "--unix-socket", h.socket(), "http://d/davit/jobs").Output()
 		return err == nil && strings.Contains(string(out), `"Type":"stop"`)
 	})
@@ -404,7 +405,7 @@ func TestChecklist04_NewJobIsRefusedAtOnceAndTheDaemonEndsIn15s(t *testing.T) {
 	if err := h.daemon.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	h.await(t, "a new job to be refused", func() bool {
+	testutil.Eventually(t, patience, "a new job to be refused", func() bool {
 		out, err := h.docker("create", "busybox")
 		return err != nil && strings.Contains(out, "shutting down")
 	})
@@ -432,7 +433,7 @@ func TestChecklist06_RepeatedInterruptIs130(t *testing.T) {
 		if err := h.daemon.Process.Signal(syscall.SIGINT); err != nil {
 			t.Fatal(err)
 		}
-		h.await(t, "the signal to be seen", func() bool {
+		testutil.Eventually(t, patience, "the signal to be seen", func() bool {
 			return n == 2 || strings.Contains(h.tail(), "count="+strconv.Itoa(n+1))
 		})
 	}
@@ -545,7 +546,7 @@ func TestChecklist09_EventsArriveInOrder(t *testing.T) {
 		}()
 		files = append(files, file)
 	}
-	h.await(t, "three listeners", func() bool { return listeners() == 3 })
+	testutil.Eventually(t, patience, "three listeners", func() bool { return listeners() == 3 })
 	var want []string
 	for i := range 5 {
 		name := "c" + strconv.Itoa(i)
@@ -556,7 +557,7 @@ func TestChecklist09_EventsArriveInOrder(t *testing.T) {
 		}
 	}
 	for _, file := range files {
-		h.await(t, "the last event", func() bool {
+		testutil.Eventually(t, patience, "the last event", func() bool {
 			data, err := os.ReadFile(file)
 			return err == nil && strings.HasSuffix(string(data), want[len(want)-1]+"\n")
 		})

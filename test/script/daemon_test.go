@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/davit-engine/davit/internal/testutil"
 )
 
 func exitCode(err error) int {
@@ -31,7 +33,7 @@ func davitd(t *testing.T, args ...string) (string, int) {
 }
 
 func TestBadArgumentsExit2AndTouchNothing(t *testing.T) {
-	requireRoot(t)
+	testutil.RequireRoot(t)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "daemon.json")
 	base := []string{"--data-root", dir + "/lib", "--exec-root", dir + "/run", "-H", "unix://" + dir + "/s"}
@@ -89,7 +91,7 @@ func TestDaemonDies(t *testing.T) {
 	if code := exitCode(h.end(t, syscall.SIGKILL)); code != -1 {
 		t.Fatalf("exit status %d", code)
 	}
-	h.await(t, "the container to end without a daemon", func() bool {
+	testutil.Eventually(t, patience, "the container to end without a daemon", func() bool {
 		out, _ := exec.Command("pgrep", "-f", "sleep 1; exit 42").Output()
 		return len(out) == 0
 	})
@@ -106,7 +108,7 @@ func TestDaemonDies(t *testing.T) {
 	if got := h.mustDocker(t, "inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "ends"); got != "exited 42" {
 		t.Errorf("got %q", got)
 	}
-	h.await(t, "the --rm container to be removed", func() bool {
+	testutil.Eventually(t, patience, "the --rm container to be removed", func() bool {
 		_, err := h.docker("inspect", "goes")
 		return err != nil
 	})
@@ -161,7 +163,7 @@ func TestConnectionSurvives(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.await(t, "the server to listen", func() bool {
+	testutil.Eventually(t, patience, "the server to listen", func() bool {
 		out, err := h.docker("exec", "echo", "netstat", "-ltn")
 		return err == nil && strings.Contains(out, ":7000")
 	})
@@ -223,7 +225,7 @@ func TestTwoEngines(t *testing.T) {
 // TestFullDisk fills a small data root: errors are clear, nothing is left, and
 // the engine goes on once there is space again.
 func TestFullDisk(t *testing.T) {
-	requireRoot(t)
+	testutil.RequireRoot(t)
 	mnt, err := os.MkdirTemp("", "davit-full-") //nolint:usetesting // t.TempDir would empty a mount that cannot be unmounted
 	if err != nil {
 		t.Fatal(err)

@@ -7,10 +7,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/davit-engine/davit/internal/testutil"
 )
 
 func TestFault05_NamedDescriptorIsRefused(t *testing.T) {
-	requireRoot(t)
+	testutil.RequireRoot(t)
 	for _, host := range []string{"fd://docker.socket", "fd://0", "fd://-1", "fd://3", "fd://*"} {
 		dir := t.TempDir()
 		out, code := davitd(t, "-H", host, "--data-root", dir+"/lib", "--exec-root", dir+"/run")
@@ -32,7 +34,7 @@ func TestFault07_HangupDoesNotKill(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	h.await(t, "the reload", func() bool { return strings.Contains(h.tail(), "configuration reloaded") })
+	testutil.Eventually(t, patience, "the reload", func() bool { return strings.Contains(h.tail(), "configuration reloaded") })
 	if answer, err := h.get("/_ping"); err != nil || !strings.HasPrefix(answer, "HTTP/1.0 200 ") {
 		t.Errorf("after HUP it answers %q, %v", answer, err)
 	}
@@ -51,7 +53,7 @@ func TestFault08_NetworkIsReleasedDuringTheShutdown(t *testing.T) {
 	if err := h.daemon.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	h.await(t, "new jobs to be refused", func() bool {
+	testutil.Eventually(t, patience, "new jobs to be refused", func() bool {
 		out, err := h.docker("create", "busybox")
 		return err != nil && strings.Contains(out, "shutting down")
 	})
@@ -74,7 +76,7 @@ func TestFault10_StopWithoutTimeoutWaits(t *testing.T) {
 	h := newHost(t)
 	for _, verb := range []string{"stop", "restart"} {
 		h.mustDocker(t, "run", "-d", "--name", verb+"ped", "busybox", "sh", "-c", `trap "sleep 1; echo bye; exit 5" TERM; echo ready; while :; do sleep 0.05; done`)
-		h.await(t, "the handler to be in place", func() bool { return h.mustDocker(t, "logs", verb+"ped") == "ready" })
+		testutil.Eventually(t, patience, "the handler to be in place", func() bool { return h.mustDocker(t, "logs", verb+"ped") == "ready" })
 		begin := time.Now()
 		h.curl(t, "--fail", "-X", "POST", "http://d/containers/"+verb+"ped/"+verb)
 		if took := time.Since(begin); took < time.Second || took > 8*time.Second {

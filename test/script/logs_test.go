@@ -11,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/davit-engine/davit/internal/testutil"
 )
 
 // TestSecretsStayOutOfTheLog gives the daemon secrets wherever a request has a
@@ -100,7 +102,7 @@ func (h *host) lockedRegistry(t *testing.T) {
 		_ = c.Process.Kill()
 		_ = c.Wait() // killed
 	})
-	h.await(t, "the registry to answer", func() bool {
+	testutil.Eventually(t, patience, "the registry to answer", func() bool {
 		return exec.Command("nsenter", "--net=/run/netns/"+h.inside, "curl", "-s", "http://127.0.0.1:5000/v2/").Run() == nil
 	})
 }

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -35,6 +36,9 @@ type host struct {
 	exited  chan error
 	log     *os.File
 }
+
+// patience bounds each wait for the daemon.
+const patience = 20 * time.Second
 
 const (
 	insideAddress  = "192.0.2.2"
@@ -64,13 +68,6 @@ func binaries(t testing.TB) string {
 	return filepath.Join(repository(t), "bin")
 }
 
-func requireRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("RequireRoot: needs root")
-	}
-}
-
 func command(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
@@ -93,7 +90,7 @@ func newHost(t testing.TB, flags ...string) *host {
 // bareHost is a host without a daemon, and without images.
 func bareHost(t testing.TB) *host {
 	t.Helper()
-	requireRoot(t)
+	testutil.RequireRoot(t)
 	dir, err := os.MkdirTemp("", "davit-script-") //nolint:usetesting // short enough for sockets (unix(7)), and names the namespaces
 	if err != nil {
 		t.Fatal(err)
@@ -133,7 +130,7 @@ func (h *host) neighbour(t testing.TB) *host {
 func (h *host) start(t testing.TB, flags ...string) {
 	t.Helper()
 	h.launch(t, h.command(append([]string{"-H", "unix://" + h.socket()}, flags...)...))
-	h.await(t, "the daemon to answer", func() bool {
+	testutil.Eventually(t, patience, "the daemon to answer", func() bool {
 		answer, err := h.get("/_ping")
 		return err == nil && strings.HasPrefix(answer, "HTTP/1.0 200 ")
 	})
@@ -184,22 +181,6 @@ func ask(c net.Conn, path string) (string, error) {
 	return string(answer), err
 }
 
-// await polls until ok, for at most 20 s.
-func (h *host) await(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(20 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("waited 20 s for %s\n%s", what, h.tail())
-		}
-	}
-}
-
 // tail is the end of the daemon's log.
 func (h *host) tail() string {
 	data, _ := os.ReadFile(filepath.Join(h.dir, "davitd.log"))
@@ -217,8 +198,8 @@ func (h *host) end(t testing.TB, sig syscall.Signal) error {
 		h.log.Close()
 		h.daemon = nil
 		return err
-	case <-time.After(20 * time.Second):
-		t.Fatalf("the daemon did not end in 20 s\n%s", h.tail())
+	case <-time.After(patience):
+		t.Fatalf("the daemon did not end in %v\n%s", patience, h.tail())
 		return nil
 	}
 }
@@ -305,7 +286,7 @@ func (h *host) remove(t testing.TB) {
 func (h *host) checkLeft(t testing.TB) {
 	t.Helper()
 	var left string
-	h.await(t, "everything of the containers to be gone, left: "+left, func() bool {
+	testutil.Eventually(t, patience, "everything of the containers to be gone, left: "+left, func() bool {
 		left = h.left(t)
 		return left == ""
 	})

@@ -7,7 +7,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
-	"os"
 	"testing"
 	"time"
 
@@ -91,12 +90,4 @@ func Zstd(t testing.TB, data []byte) []byte {
 	}
 	defer func() { _ = w.Close() }() // EncodeAll leaves nothing to write
 	return w.EncodeAll(data, nil)
-}
-
-// RequireRoot skips a test that needs what only root may do.
-func RequireRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: it mounts, changes owners or roots")
-	}
 }

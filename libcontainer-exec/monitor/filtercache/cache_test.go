@@ -8,14 +8,13 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/davit-engine/davit/internal/testutil"
 	seccomp "github.com/seccomp/libseccomp-golang"
 )
 
 // TestCache lets a filter take the way from one init to the next.
 func TestCache(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("RequireRoot: only what is root's is read")
-	}
+	testutil.RequireRoot(t)
 	t.Cleanup(func() { seccomp.Lookup, seccomp.Store = nil, nil })
 	dir := t.TempDir()
 	key := [32]byte{1, 2, 3}
