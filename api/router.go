@@ -168,6 +168,11 @@ func (s *Server) dispatch(class string, c *call) error {
 	if class == davit.DoorReadOnly && (!reads || row.changes) {
 		return davit.Errorf(davit.AccessDenied, "this socket is read-only: %s %s is refused on it", row.method, row.pattern)
 	}
+	if class == davit.DoorTLS && (c.r.TLS == nil || len(c.r.TLS.VerifiedChains) == 0) {
+		// The listener demands one; who comes through this door is as root, so that
+		// is not left to how the listener was made.
+		return davit.Errorf(davit.AccessDenied, "this socket needs a client certificate")
+	}
 	select {
 	case <-s.open:
 	case <-s.calls.ending:

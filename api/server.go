@@ -12,11 +12,11 @@ import (
 	"net/http"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/internal/linux"
 )
 
 // Socket is a listening socket and its class.
@@ -134,7 +134,7 @@ func (s *Server) httpServer(sock Socket) *http.Server {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		ConnState:         newConnections(s.opts.Begin).state,
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-			return engine.WithCaller(ctx, engine.Caller{Transport: engine.REST, UID: s.peer(conn), Door: sock.Name})
+			return engine.WithCaller(ctx, s.caller(sock.Name, conn))
 		},
 	}
 }
@@ -157,25 +157,22 @@ func (s *Server) stop(ctx context.Context, servers []*http.Server) {
 	<-s.calls.none
 }
 
-// peer returns the uid of the process that connected (unix(7), SO_PEERCRED).
-func (s *Server) peer(conn net.Conn) uint32 {
+// caller says who connected to a socket of the class. Over TCP that is not
+// known: such a caller is nobody, but for the certificate that the class
+// api-tls demands.
+func (s *Server) caller(class string, conn net.Conn) engine.Caller {
+	c := engine.Caller{Transport: engine.REST, Door: class, UID: engine.NoUID, GIDs: []uint32{}}
 	unix, ok := conn.(*net.UnixConn)
 	if !ok {
-		return engine.NoUID
+		return c
 	}
-	raw, err := unix.SyscallConn()
+	peer, err := linux.PeerOf(unix)
 	if err != nil {
-		return engine.NoUID
+		s.log.Warn("client unknown", slog.Any("error", err))
+		return c
 	}
-	var cred *syscall.Ucred
-	cerr := raw.Control(func(fd uintptr) {
-		cred, err = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
-	})
-	if err = errors.Join(cerr, err); err != nil {
-		s.log.Warn("cannot read the credentials of a client", slog.Any("error", err))
-		return engine.NoUID
-	}
-	return cred.Uid
+	c.UID, c.GIDs, c.PID = peer.UID, peer.GIDs, peer.PID
+	return c
 }
 
 // Probe asks the server for /_ping through its own first socket of class api

@@ -319,7 +319,14 @@ func TestCaller(t *testing.T) {
 		return davit.Nothing{}, nil
 	})
 	d.do("POST", "/containers/x/kill", "")
-	want := engine.Caller{Transport: engine.REST, UID: uint32(os.Getuid()), Door: davit.DoorAPI}
+	groups, err := os.Getgroups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := engine.Caller{Transport: engine.REST, UID: uint32(os.Getuid()), GIDs: []uint32{uint32(os.Getgid())}, PID: os.Getpid(), Door: davit.DoorAPI}
+	for _, g := range groups {
+		want.GIDs = append(want.GIDs, uint32(g))
+	}
 	if diff := cmp.Diff(want, within(t, "the job", callers)); diff != "" {
 		t.Error(diff)
 	}

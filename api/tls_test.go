@@ -5,12 +5,16 @@ package api
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
-	"net/http/httptest"
+	"net/http"
 	"testing"
 	"time"
 
@@ -21,11 +25,8 @@ import (
 // TestTLS attaches over TLS: half closing and the clean end work there too,
 // and the caller has no uid.
 func TestTLS(t *testing.T) {
-	ts := httptest.NewTLSServer(nil) // for its certificate
-	config, roots := ts.TLS.Clone(), x509.NewCertPool()
-	roots.AddCert(ts.Certificate())
-	ts.Close()
-	config.NextProtos = nil
+	config, roots := certificate(t)
+	config.ClientCAs, config.ClientAuth = roots, tls.RequireAndVerifyClientCert
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +48,7 @@ func TestTLS(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go func() { d.served <- d.Serve(ctx, nil) }()
-	conn, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{RootCAs: roots, ServerName: "example.com"})
+	conn, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{RootCAs: roots, ServerName: "example.com", Certificates: config.Certificates})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,6 +80,57 @@ func TestTLS(t *testing.T) {
 	}
 	cancel()
 	if err := within(t, "Serve's return", d.served); err != nil {
+		t.Error(err)
+	}
+}
+
+// certificate makes one for both ends, and the pool that has it.
+func certificate(t *testing.T) (*tls.Config, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"example.com"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
+	if err == nil {
+		cert, err = x509.ParseCertificate(der)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(cert)
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, roots
+}
+
+// TestTLSWithoutCertificate has a listener that forgot to demand one: the
+// class does not.
+func TestTLSWithoutCertificate(t *testing.T) {
+	config, roots := certificate(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(engine.New(slog.New(slog.DiscardHandler)), Options{Sockets: []Socket{{davit.DoorTLS, tls.NewListener(l, config)}}})
+	s.Open()
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx, nil) }()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "example.com"}}}
+	resp, err := client.Get("https://" + l.Addr().String() + "/version")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusForbidden {
+		t.Errorf("status %d without a certificate, want 403", resp.StatusCode)
+	}
+	cancel()
+	if err := within(t, "Serve's return", served); err != nil {
 		t.Error(err)
 	}
 }
