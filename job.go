@@ -569,6 +569,7 @@ type ImageSummary struct {
 	Digests    []string
 	Created    time.Time
 	Size       int64
+	SharedSize int64 // bytes of Size that other images have too; only [DiskUsage] tells
 	Labels     map[string]string
 	Containers int
 }

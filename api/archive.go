@@ -71,6 +71,35 @@ func getArchive(c *call) error {
 	return err
 }
 
+// exportContainer sends a container's files as getArchive does.
+func exportContainer(c *call) error {
+	q := davit.Export{Container: c.name}
+	wait := c.awaitJob(q)
+	q.Open = func() (io.Writer, error) {
+		wait()
+		c.w.Header().Set("Content-Type", "application/octet-stream")
+		c.begin(http.StatusOK)
+		return c.w, nil
+	}
+	_, err := follow(c.r.Context(), c, q)
+	if err != nil && c.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	return err
+}
+
+func listChanges(c *call) error {
+	list, err := query(c, davit.ContainerChanges{Container: c.name})
+	if err != nil {
+		return err
+	}
+	out := []container.FilesystemChange{}
+	for _, f := range list {
+		out = append(out, container.FilesystemChange{Kind: container.ChangeType(f.Kind), Path: f.Path})
+	}
+	return c.reply(http.StatusOK, out)
+}
+
 func putArchive(c *call) error {
 	path, err := c.archivePath()
 	if err != nil {

@@ -393,8 +393,8 @@ func TestCLI(t *testing.T) {
 	if _, errs, code := docker(t, d, "", "inspect", "none"); code != 1 || !strings.Contains(strings.ToLower(errs), "no such object: none") {
 		t.Errorf("docker inspect of none: exit %d %s", code, errs)
 	}
-	if _, errs, code := docker(t, d, "", "pause", "web"); code != 1 || !strings.Contains(errs, "is not implemented yet") {
-		t.Errorf("docker pause: exit %d %s", code, errs)
+	if _, errs, code := docker(t, d, "", "update", "--cpus", "1", "web"); code != 1 || !strings.Contains(errs, "is not implemented yet") {
+		t.Errorf("docker update: exit %d %s", code, errs)
 	}
 	if _, errs, code := docker(t, d, "", "node", "ls"); code != 1 || !strings.Contains(errs, "This node is not a swarm manager") {
 		t.Errorf("docker node ls: exit %d %s", code, errs)

@@ -90,6 +90,16 @@ func killContainer(c *call) error {
 	return c.replyEmpty(http.StatusNoContent, err)
 }
 
+func pauseContainer(c *call) error {
+	_, err := run(c, davit.Pause{Container: c.name})
+	return c.replyEmpty(http.StatusNoContent, err)
+}
+
+func unpauseContainer(c *call) error {
+	_, err := run(c, davit.Unpause{Container: c.name})
+	return c.replyEmpty(http.StatusNoContent, err)
+}
+
 func deleteContainer(c *call) error {
 	if c.flag("link") {
 		return unsupported("removing a link is not supported yet")

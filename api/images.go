@@ -34,10 +34,7 @@ func listImages(c *call) error {
 	}
 	out := []imageSummary{}
 	for _, i := range list {
-		s := imageSummary{Summary: image.Summary{
-			ID: i.ID.String(), ParentID: i.Parent.String(), RepoTags: orEmpty(i.Tags), RepoDigests: orEmpty(i.Digests),
-			Created: i.Created.Unix(), Size: i.Size, SharedSize: -1, Labels: i.Labels, Containers: int64(i.Containers),
-		}}
+		s := imageSummary{Summary: imageWire(i)}
 		if c.version < 44 {
 			s.VirtualSize = i.Size
 		}
@@ -47,6 +44,13 @@ func listImages(c *call) error {
 		out = append(out, s)
 	}
 	return c.reply(http.StatusOK, out)
+}
+
+func imageWire(i davit.ImageSummary) image.Summary {
+	return image.Summary{
+		ID: i.ID.String(), ParentID: i.Parent.String(), RepoTags: orEmpty(i.Tags), RepoDigests: orEmpty(i.Digests),
+		Created: i.Created.Unix(), Size: i.Size, SharedSize: -1, Labels: i.Labels, Containers: int64(i.Containers),
+	}
 }
 
 // imageInspect is docker image inspect's reply, with what older versions said

@@ -3,6 +3,7 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 	"time"
@@ -76,11 +77,19 @@ func jobWire(s engine.Snapshot) Job {
 }
 
 func listJobs(c *call) error {
+	if err := c.mayInspect(); err != nil {
+		return err
+	}
 	out := []Job{}
 	for _, j := range c.server.eng.Jobs() {
 		out = append(out, jobWire(j.Snapshot()))
 	}
 	return c.reply(http.StatusOK, out)
+}
+
+// mayInspect asks whether the caller may look at what is no job itself.
+func (c *call) mayInspect() error {
+	return c.server.eng.Authorize(c.r.Context(), engine.Access{Action: davit.ActionInspect})
 }
 
 func (c *call) jobID() (uint32, error) {
@@ -98,6 +107,10 @@ func getJob(c *call) error {
 	}
 	j, err := c.server.eng.Job(id)
 	if err != nil {
+		// Who may not look is not told which numbers there are.
+		return cmp.Or(c.mayInspect(), err)
+	}
+	if err := c.server.eng.AuthorizeWatch(c.r.Context(), j, engine.Access{Action: davit.ActionInspect}); err != nil {
 		return err
 	}
 	return c.reply(http.StatusOK, jobWire(j.Snapshot()))
@@ -108,11 +121,17 @@ func cancelJob(c *call) error {
 	if err != nil {
 		return err
 	}
+	if _, err := query(c, davit.JobCancel{ID: id}); err != nil {
+		return err
+	}
 	c.job = id
-	return c.replyEmpty(http.StatusNoContent, c.server.eng.Cancel(id))
+	return c.replyEmpty(http.StatusNoContent, nil)
 }
 
 func listJobTypes(c *call) error {
+	if err := c.mayInspect(); err != nil {
+		return err
+	}
 	out := []JobType{}
 	for _, t := range c.server.eng.Types() {
 		out = append(out, JobType{Name: t.Name, Class: t.Class.String(), Internal: t.Internal, Parameters: t.Parameters})

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -141,7 +142,7 @@ func TestUnserved(t *testing.T) {
 		status       int
 		message      string
 	}{
-		{"POST", "/containers/x/pause", 501, "POST /containers/{id}/pause is not implemented yet"},
+		{"POST", "/containers/x/update", 501, "POST /containers/{id}/update is not implemented yet"},
 		{"POST", "/v1.45/images/docker.io/library/x/push", 501, "POST /images/{name...}/push is not implemented yet"},
 		{"GET", "/nodes", 503, `This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`},
 		{"POST", "/swarm/leave", 503, "This node is not part of a swarm"},
@@ -223,6 +224,7 @@ func TestStatuses(t *testing.T) {
 
 func TestBadRequests(t *testing.T) {
 	d := openDoor(t)
+	cancelling(d)
 	answer(d, engine.Change, davit.Create{}, davit.Created{ID: "x"})
 	answer(d, engine.Change, davit.ExecCreate{}, "e")
 	answer(d, engine.Query, davit.Containers{}, []davit.ContainerInfo{})
@@ -435,8 +437,16 @@ func TestListenerFails(t *testing.T) {
 	}
 }
 
+// cancelling registers the handler of job_cancel, as the service does.
+func cancelling(d *door) {
+	handle(d, engine.Query, func(_ context.Context, _ *engine.Job, q davit.JobCancel) (davit.Nothing, error) {
+		return davit.Nothing{}, d.eng.Cancel(q.ID)
+	})
+}
+
 func TestJobs(t *testing.T) {
 	d := openDoor(t)
+	cancelling(d)
 	began := make(chan struct{})
 	handle(d, engine.Change, func(ctx context.Context, j *engine.Job, _ davit.Pull) (davit.Image, error) {
 		j.Report(engine.Progress{Phase: "Downloading", Item: "abc", Current: 1, Total: 2})
@@ -464,6 +474,44 @@ func TestJobs(t *testing.T) {
 	}
 	if r := d.do("GET", "/davit/job-types", ""); !strings.Contains(r.body, `"Reference":"string"`) {
 		t.Errorf("types: %s", r.body)
+	}
+}
+
+// denying allows the named actions alone.
+type denying []string
+
+func (d denying) Authorize(_ context.Context, _ engine.Caller, a engine.Access) error {
+	if slices.Contains(d, a.Action) {
+		return nil
+	}
+	return davit.Errorf(davit.AccessDenied, "you may not %s", a.Action)
+}
+
+// TestJobsAreGuarded asks for jobs without the right to look, and without
+// that to cancel.
+func TestJobsAreGuarded(t *testing.T) {
+	d := openDoor(t)
+	if err := engine.Register(d.eng, engine.Type[davit.JobCancel]{Class: engine.Query, Action: davit.ActionManageJobs},
+		func(_ context.Context, _ *engine.Job, q davit.JobCancel) (davit.Nothing, error) {
+			return davit.Nothing{}, d.eng.Cancel(q.ID)
+		}); err != nil {
+		t.Fatal(err)
+	}
+	d.eng.SetAuthorizer(denying{})
+	for _, path := range []string{"/davit/jobs", "/davit/jobs/1", "/davit/jobs/77", "/davit/job-types"} {
+		if r := d.do("GET", path, ""); r.status != 403 || r.message() != "you may not inspect" {
+			t.Errorf("%s: %d %s, want it refused", path, r.status, r.body)
+		}
+	}
+	if r := d.do("DELETE", "/davit/jobs/77", ""); r.status != 403 || r.message() != "you may not manage-jobs" {
+		t.Errorf("cancel: %d %s, want it refused", r.status, r.body)
+	}
+	d.eng.SetAuthorizer(denying{davit.ActionInspect})
+	if r := d.do("GET", "/davit/jobs", ""); r.status != 200 {
+		t.Errorf("who may look: %d %s", r.status, r.body)
+	}
+	if r := d.do("GET", "/davit/jobs/77", ""); r.status != 404 {
+		t.Errorf("a job that is not there, to who may look: %d %s", r.status, r.body)
 	}
 }
 

@@ -132,7 +132,19 @@ func (d disk) Layers() (int64, error) { return d.s.Images.Size() }
 
 // Images lists them for the daemon itself: the caller was asked about before.
 func (d disk) Images(ctx context.Context) ([]davit.ImageSummary, error) {
-	return engine.Do(engine.WithCaller(ctx, engine.Caller{}), d.s.eng, davit.Images{})
+	list, err := engine.Do(engine.WithCaller(ctx, engine.Caller{}), d.s.eng, davit.Images{})
+	if err != nil {
+		return nil, err
+	}
+	all, err := d.s.Images.List()
+	if err != nil {
+		return nil, err
+	}
+	shared := system.Shared(all)
+	for i := range list {
+		list[i].SharedSize = shared[list[i].ID]
+	}
+	return list, nil
 }
 
 func (d disk) Containers(ctx context.Context) ([]davit.ContainerInfo, error) {

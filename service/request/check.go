@@ -112,9 +112,13 @@ func CheckTexts(c *davit.ContainerConfig) error {
 		name  string
 		texts []string
 	}{
-		{"Env", c.Env}, {"Entrypoint", c.Entrypoint}, {"Cmd", c.Cmd},
-		{"WorkingDir", []string{c.WorkingDir}}, {"User", []string{c.User}},
-		{"Hostname", []string{c.Hostname}}, {"Domainname", []string{c.Domainname}},
+		{"Env", c.Env},
+		{"Entrypoint", c.Entrypoint},
+		{"Cmd", c.Cmd},
+		{"WorkingDir", []string{c.WorkingDir}},
+		{"User", []string{c.User}},
+		{"Hostname", []string{c.Hostname}},
+		{"Domainname", []string{c.Domainname}},
 	} {
 		for i, text := range field.texts {
 			if strings.ContainsRune(text, 0) {

@@ -5,9 +5,11 @@ package system
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/opencontainers/go-digest"
 )
 
 // Pruner removes what nothing uses and the filters mean. When it fails, or ctx
@@ -37,4 +39,32 @@ func (s *System) diskUsage(ctx context.Context, _ *engine.Job, _ davit.DiskUsage
 // cancel ends a job, for all who wait for it.
 func (s *System) cancel(_ context.Context, _ *engine.Job, q davit.JobCancel) (davit.Nothing, error) {
 	return davit.Nothing{}, s.Engine.Cancel(q.ID)
+}
+
+// Shared tells of each image how many of its bytes other images have too: the
+// layers that they begin with in common. History says how large each layer is.
+func Shared(images []davit.Image) map[digest.Digest]int64 {
+	users, sizes := map[string]int{}, map[string]int64{} // of a layer over those below it
+	chains := map[digest.Digest][]string{}
+	for _, img := range images {
+		chain := ""
+		steps := slices.DeleteFunc(slices.Clone(img.History), func(h davit.HistoryEntry) bool { return h.EmptyLayer })
+		for i, layer := range img.Layers {
+			chain += " " + layer.String()
+			users[chain]++
+			if i < len(steps) {
+				sizes[chain] = steps[i].Size
+			}
+			chains[img.ID] = append(chains[img.ID], chain)
+		}
+	}
+	out := map[digest.Digest]int64{}
+	for id, own := range chains {
+		for _, chain := range own {
+			if users[chain] > 1 {
+				out[id] += sizes[chain]
+			}
+		}
+	}
+	return out
 }
