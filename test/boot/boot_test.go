@@ -25,10 +25,10 @@ import (
 const manager = "org.davit.Engine1 /org/davit/Engine1 org.davit.Engine1.Manager"
 
 // runWeb starts the container that the tests look at: a web server, and an echo
-// server for a connection that is to stay open. Its exit code tells that its own
-// handler of SIGTERM has run.
+// server for a connection that is to stay open. It needs two seconds to stop, and
+// its exit code tells that its own handler of SIGTERM has run.
 const runWeb = `docker run -d --name web -p 8080:80 -p 9000:9000 -v /srv/out:/out web sh -c '
-trap "echo bye >/out/bye; exit 3" TERM
+trap "sleep 2; echo bye >/out/bye; exit 3" TERM
 busybox httpd -f -p 80 -h /srv/www &
 busybox nc -ll -p 9000 -e cat &
 wait'`
@@ -168,6 +168,8 @@ func scenario(g *guest) {
 	g.step("the watchdog is fed", feedsWatchdog)
 	g.step("stopping the unit stops the container", stopsByUnit)
 	g.step("poweroff with a running container is clean", powersOff)
+	g.again()
+	g.step("containers come back with the host", comesBack)
 }
 
 func want(t *testing.T, got, want string) {
@@ -342,7 +344,8 @@ func stopsByUnit(t *testing.T, g *guest) {
 }
 
 func powersOff(t *testing.T, g *guest) {
-	g.must("rm -f /srv/out/bye && docker start web")
+	g.must(`rm -f /srv/out/bye && docker start web
+docker run -d --restart always --name back web sh -c 'trap "exit 0" TERM; sleep 1000 & wait'`)
 	want(t, g.must(fetch+"http://127.0.0.1:8080/"), "served by Davit") // so its handler is in place
 	want(t, g.property("davit-web.service", "ActiveState"), "active")
 	begin := time.Now()
@@ -378,5 +381,19 @@ func powersOff(t *testing.T, g *guest) {
 				t.Errorf("the journal says: %s", line)
 			}
 		}
+	}
+}
+
+// comesBack looks at the host after its next boot: nobody has enabled
+// davit.service.
+func comesBack(t *testing.T, g *guest) {
+	want(t, g.run("systemctl is-enabled davit.service").out, "disabled\n")
+	want(t, g.property("davit.socket", "ActiveState"), "active")
+	g.eventually(20*time.Second, "the container that is to run always runs", func() bool {
+		return g.run("docker ps --all --format '{{.Names}} {{.State}}'").out == "back running\nweb exited\n"
+	})
+	g.must("docker rm -f back web && systemctl poweroff")
+	if err := g.shutdown(time.Minute); err != nil {
+		t.Errorf("the second poweroff: %v", err)
 	}
 }

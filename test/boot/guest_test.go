@@ -35,6 +35,7 @@ const limit = 90 * time.Second
 // A machine boots a tree, in one way or another.
 type machine interface {
 	// boot returns when commands can be run. It leaves nothing when the test ends.
+	// It can be called again when the guest has ended.
 	boot(g *guest)
 	// exec runs a script by bash, as root.
 	exec(script string) (result, error)
@@ -75,7 +76,7 @@ func boot(t *testing.T, m machine, tree string, files map[string]string) *guest 
 	host(t, "ip", "netns", "add", g.netns)
 	t.Cleanup(func() { host(t, "ip", "netns", "delete", g.netns) })
 	g.outside("ip", "link", "set", "lo", "up")
-	m.boot(g)
+	g.start()
 	t.Cleanup(func() {
 		if !t.Failed() || !g.running() {
 			return
@@ -84,11 +85,29 @@ func boot(t *testing.T, m machine, tree string, files map[string]string) *guest 
 			t.Logf("the guest's journal of Davit:\n%s", r.out)
 		}
 	})
+	return g
+}
+
+// start boots the guest; again, after it has ended.
+func (g *guest) start() {
+	g.t.Helper()
+	g.machine.boot(g)
 	g.eventually(2*time.Minute, "the guest's boot is complete", func() bool {
 		state := strings.TrimSpace(g.run("systemctl is-system-running 2>/dev/null").out)
 		return state == "running" || state == "degraded"
 	})
-	return g
+}
+
+// again boots the guest once more, with all that it has on disk.
+func (g *guest) again() {
+	g.t.Helper()
+	select {
+	case <-g.ended:
+	default:
+		g.t.Fatal("the guest has not ended")
+	}
+	_ = exec.Command("ip", "-netns", g.netns, "link", "delete", "outside0").Run() // it goes with its other end
+	g.start()
 }
 
 // network gives both ends of the link their addresses.

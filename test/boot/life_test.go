@@ -31,8 +31,10 @@ func TestLife(t *testing.T) {
 	g.step("a killed monitor takes its payload with it, and its restart policy holds", killsMonitor)
 	g.step("a killed daemon comes back to its containers", killsDaemon)
 	g.step("arguments are the same after daemon-reload and restart", keepsArguments)
+	g.step("a daemon that hangs is restarted by its watchdog", hangs)
 	g.step("an idle daemon stops at once", stopsIdle)
 	g.step("a daemon with a job refuses others and stops in time", stopsBusy)
+	g.step("a daemon that exits when it is idle loses no call", exitsWhenIdle)
 }
 
 // tools are the provisions of a guest whose containers are small: the package,
@@ -60,7 +62,7 @@ func (g *guest) install() {
 	g.t.Helper()
 	g.must(`dpkg --install /davit.deb
 mkdir -p /image/bin && cp /usr/local/bin/busybox /image/bin
-for tool in sh sleep cat echo kill; do ln -s busybox /image/bin/$tool; done
+for tool in sh sleep cat echo kill true; do ln -s busybox /image/bin/$tool; done
 tar -C /image -c . | docker import - tiny`)
 }
 

@@ -57,7 +57,7 @@ func underSystemd() bool {
 func (m *nspawn) boot(g *guest) {
 	t := g.t
 	t.Helper()
-	m.root = g.root
+	m.root, m.init = g.root, 0
 	g.outside("ip", "link", "add", "outside0", "type", "veth", "peer", "name", "wan0")
 	args := []string{
 		"--quiet", "--directory=" + g.root, "--register=no", "--machine=" + g.netns,

@@ -52,20 +52,13 @@ func (m *vm) boot(g *guest) {
 	t := g.t
 	t.Helper()
 	g.slow = true
-	for path, text := range map[string]string{"/agent": agent, "/etc/systemd/system/agent.service": agentUnit} {
-		if err := os.WriteFile(g.root+path, []byte(text), 0o755); err != nil {
-			t.Fatal(err)
-		}
+	if m.disk == "" {
+		m.prepare(g)
 	}
-	wants := g.root + "/etc/systemd/system/multi-user.target.wants"
-	host(t, "mkdir", "-p", wants)
-	host(t, "ln", "-sf", "../agent.service", wants+"/agent.service")
-	m.dir = t.TempDir()
-	m.disk = m.dir + "/disk"
-	host(t, "mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", g.root, m.disk, "3G")
 	kernel := m.one(g, "boot/vmlinuz-*")
 	initrd := m.one(g, "boot/initrd.img-*")
 	socket := m.dir + "/agent"
+	_ = os.Remove(socket) // of the boot before
 	cmd := exec.Command("nsenter", "--net=/run/netns/"+g.netns, "qemu-system-x86_64",
 		"-machine", "accel="+os.Getenv("DAVIT_BOOT_ACCEL")+"tcg", "-m", "2048", "-smp", "2", "-nographic", "-no-reboot", "-nodefaults",
 		"-serial", "stdio", "-kernel", kernel, "-initrd", initrd,
@@ -82,13 +75,31 @@ func (m *vm) boot(g *guest) {
 		m.conn, m.lines = conn, bufio.NewReader(conn)
 		return true
 	})
-	t.Cleanup(func() { m.conn.Close() })
+	conn := m.conn
+	t.Cleanup(func() { conn.Close() })
 	g.eventually(3*time.Minute, "the agent answers", func() bool {
 		_, err := m.ask("true", 2*time.Second)
 		return err == nil
 	})
 	g.must("ip link set eth0 name wan0")
 	g.network()
+}
+
+// prepare makes the disk.
+func (m *vm) prepare(g *guest) {
+	t := g.t
+	t.Helper()
+	for path, text := range map[string]string{"/agent": agent, "/etc/systemd/system/agent.service": agentUnit} {
+		if err := os.WriteFile(g.root+path, []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wants := g.root + "/etc/systemd/system/multi-user.target.wants"
+	host(t, "mkdir", "-p", wants)
+	host(t, "ln", "-sf", "../agent.service", wants+"/agent.service")
+	m.dir = t.TempDir()
+	m.disk = m.dir + "/disk"
+	host(t, "mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", g.root, m.disk, "3G")
 }
 
 // one is the only file of the tree that matches.
