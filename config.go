@@ -21,8 +21,10 @@ type Config struct {
 	Pidfile            string            `json:"pidfile,omitempty"` // "" writes none
 	LogLevel           string            `json:"log-level,omitempty"`
 	Debug              bool              `json:"debug,omitempty"`
-	Group              string            `json:"group,omitempty"`    // owner of a unix socket that --host makes
-	Launcher           string            `json:"launcher,omitempty"` // auto, systemd, direct
+	Group              string            `json:"group,omitempty"`         // owner of a unix socket that --host makes; its members may manage
+	Authorization      string            `json:"authorization,omitempty"` // auto, group, docker
+	BindAllow          []string          `json:"bind-allow,omitempty"`    // directories that need no run-privileged to mount
+	Launcher           string            `json:"launcher,omitempty"`      // auto, systemd, direct
 	StorageDriver      string            `json:"storage-driver,omitempty"`
 	Bridge             string            `json:"bridge,omitempty"` // "" is davit0, "none" disables networking
 	BIP                netip.Prefix      `json:"bip,omitzero"`
@@ -108,7 +110,7 @@ func (s Span) String() string {
 // DefaultConfig returns the configuration of a daemon with no flags and no file.
 func DefaultConfig() Config {
 	return Config{
-		DataRoot: "/var/lib/davit", ExecRoot: "/run/davit", LogLevel: "info", Group: "davit",
+		DataRoot: "/var/lib/davit", ExecRoot: "/run/davit", LogLevel: "info", Group: "davit", Authorization: "auto",
 		Launcher: "auto", StorageDriver: "overlay", IPTables: true, IPMasq: true, IPForward: true, ICC: true,
 		LogDriver: "json-file", FavorDynmods: true, ShutdownTimeout: 5, CertsDir: "/etc/davit/certs.d",
 	}

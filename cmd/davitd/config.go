@@ -14,6 +14,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/registry"
+	"github.com/davit-engine/davit/service/access"
 	"github.com/spf13/pflag"
 )
 
@@ -44,7 +45,9 @@ func parseFlags(args []string) (*commandLine, error) {
 	f.StringVar(&l.configFile, "config-file", defaultConfigFile, "configuration file")
 	f.StringVarP(&c.LogLevel, "log-level", "l", c.LogLevel, "debug, info, warn or error")
 	f.BoolVarP(&c.Debug, "debug", "D", false, "the same as --log-level=debug")
-	f.StringVarP(&c.Group, "group", "G", c.Group, "group that owns the sockets of --host")
+	f.StringVarP(&c.Group, "group", "G", c.Group, "group that owns the sockets of --host, and whose members may manage")
+	f.StringVar(&c.Authorization, "authorization", c.Authorization, "who may do what: auto (polkit, without it as group), group (members all but what equals root), docker (members everything)")
+	f.StringArrayVar(&c.BindAllow, "bind-allow", nil, "directory of the host that members may mount, with all below it; may be repeated")
 	f.StringVar(&c.Launcher, "launcher", c.Launcher, "how monitors are started: auto, systemd or direct")
 	f.StringVarP(&c.StorageDriver, "storage-driver", "s", c.StorageDriver, "overlay")
 	f.StringVarP(&c.Bridge, "bridge", "b", "", "link of the default network (davit0); none for no networking")
@@ -148,6 +151,14 @@ func validate(c *davit.Config) error {
 	case "auto", "systemd", "direct":
 	default:
 		return fmt.Errorf("invalid launcher %q: use auto, systemd or direct", c.Launcher)
+	}
+	if err := access.CheckMode(c.Authorization); err != nil {
+		return err
+	}
+	for _, dir := range c.BindAllow {
+		if err := access.CheckBindAllow(dir); err != nil {
+			return fmt.Errorf("invalid bind-allow %q: %w", dir, err)
+		}
 	}
 	if c.StorageDriver != "overlay" && c.StorageDriver != "overlay2" {
 		return fmt.Errorf("invalid storage-driver %q: use overlay", c.StorageDriver)

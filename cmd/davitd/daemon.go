@@ -22,6 +22,7 @@ import (
 	libcontainerexec "github.com/davit-engine/davit/libcontainer-exec"
 	"github.com/davit-engine/davit/registry"
 	"github.com/davit-engine/davit/service"
+	"github.com/davit-engine/davit/service/access"
 	"github.com/davit-engine/davit/storage"
 )
 
@@ -46,6 +47,7 @@ type daemon struct {
 	api      *api.Server
 	bus      *busDoor
 	service  *service.Service
+	policy   *access.Policy
 }
 
 // serve builds the daemon, runs it until a signal or a failure ends it, and
@@ -149,9 +151,12 @@ func (d *daemon) build() error {
 		}
 		drivers.Network, closers = network, append(closers, network.Close, claim.Close)
 	}
+	if err := d.guard(runtime.Name()); err != nil {
+		return err
+	}
 	d.openDoors(&drivers)
 	d.service, err = service.New(service.Options{
-		Engine: d.eng, Log: d.log, Config: d.config, Facts: facts, Drivers: drivers,
+		Engine: d.eng, Log: d.log, Config: d.config, Facts: facts, Drivers: drivers, Binds: d.policy,
 		Configuration: configuration{d},
 	})
 	if err != nil {

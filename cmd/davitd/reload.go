@@ -39,6 +39,7 @@ func (c configuration) Apply(next davit.Config) error {
 
 // follow has the parts that remember something of the configuration go by c.
 func (d *daemon) follow(c *davit.Config) error {
+	d.policy.Set(accessConfig(c))
 	return errors.Join(
 		setLevel(d.level, c.EffectiveLogLevel()),
 		d.registry.SetInsecure(c.InsecureRegistries),
