@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -119,6 +120,9 @@ func (p properties) plain() map[string]any {
 	out := map[string]any{}
 	for name, v := range p {
 		out[name] = v.Value()
+		if id, ok := v.Value().([]byte); ok {
+			out[name] = hex.EncodeToString(id) // as sd-id128(3) has it
+		}
 	}
 	return out
 }

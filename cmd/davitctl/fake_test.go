@@ -191,6 +191,7 @@ func (f *fake) register() error {
 		}),
 		engine.Register(eng, engine.Type[davit.Pull]{Subject: func(q davit.Pull) (string, string) { return q.Reference, q.Reference }}, f.pull),
 		engine.Register(eng, engine.Type[davit.Run]{}, f.run),
+		query(eng, func(q davit.JobCancel) (davit.Nothing, error) { return davit.Nothing{}, eng.Cancel(q.ID) }),
 		engine.Register(eng, engine.Type[layers]{}, reportLayers),
 		query(eng, f.wait),
 		handle(eng, engine.Type[davit.Start]{}, func(q davit.Start) (davit.Nothing, error) { return f.note("start", q.Container, "") }),

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -45,13 +46,13 @@ func (l *logFlags) options(now time.Time) (map[string]dbus.Variant, error) {
 		values["Timestamps"] = dbus.MakeVariant(true)
 	}
 	if l.lines != "all" {
-		var n uint64
-		if _, err := fmt.Sscanf(l.lines, "%d", &n); err != nil {
+		n, err := strconv.ParseUint(l.lines, 10, 31)
+		if err != nil {
 			return nil, usageError{fmt.Errorf("--lines is a number or all, not %q", l.lines)}
 		}
 		values["Tail"] = dbus.MakeVariant(n)
 	}
-	for name, text := range map[string]string{"Since": l.since, "Until": l.until} {
+	for name, text := range map[string]string{"SinceUSec": l.since, "UntilUSec": l.until} {
 		if text == "" {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,8 @@ type result struct {
 
 // try runs a command line.
 func try(ctx context.Context, args ...string) result {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
 	var stdout, stderr bytes.Buffer
 	now := func() time.Time { return fakeNow }
 	code := run(ctx, args, stdio{strings.NewReader(""), &stdout, &stderr, now})
@@ -66,7 +69,6 @@ func TestGolden(t *testing.T) {
 		{"status-engine.txt", "status"},
 		{"status-web.txt", "status web"},
 		{"status-color.txt", "status --color=always web db"},
-		{"status.json", "status --json web"},
 		{"watch.txt", "watch 1"},
 		{"help.txt", "--help"},
 		{"help-run.txt", "run --help"},
@@ -130,6 +132,7 @@ func TestCommands(t *testing.T) {
 		{"pull --json busybox", 0, `"Id": "sha256:abab`, "Downloading"},
 		{"pull missing", 1, "", "no such image"},
 		{"status nosuch web", 1, "● web", "cannot show nosuch: no such container"},
+		{"status --json web", 0, `"Leader": 4711,`, ""},
 		{"run --collect busybox", 2, "", "--wait"},
 		{"run -p Nothing=1 busybox", 2, "", "Nothing is not known (known: After"},
 		{"run missing", 1, "", "no such image"},
@@ -150,7 +153,10 @@ func TestCommands(t *testing.T) {
 		})
 	}
 	want := []string{"start 000000000002 ", "start 000000000002 ", "stop 000000000001 1m30s", "restart 000000000001 ", "kill 000000000001 10", "delete 000000000001 true"}
-	if diff := cmp.Diff(want, f.done()); diff != "" {
+	done := f.done()
+	slices.Sort(done) // a job that nobody waits for ends when it likes
+	slices.Sort(want)
+	if diff := cmp.Diff(want, done); diff != "" {
 		t.Errorf("what the engine was asked for (-want +got):\n%s", diff)
 	}
 }

@@ -35,7 +35,7 @@ func newRun(o *options) *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.SetInterspersed(false) // what follows the image is the container's
-	f.StringVar(&r.name, "name", "", "`NAME` the container")
+	f.StringVar(&r.name, "name", "", "call the container `NAME`")
 	f.StringArrayVarP(&r.environment, "setenv", "e", nil, "set the variable `NAME[=VALUE]`, without a value to the one it has here")
 	f.StringArrayVar(&r.publish, "publish", nil, "publish a port: `[[ADDRESS:]PORT:]PORT[/PROTOCOL]`")
 	f.StringArrayVar(&r.binds, "bind", nil, "mount a directory or a volume: `SOURCE:DESTINATION[:OPTIONS]`")

@@ -15,7 +15,6 @@ import (
 
 	"github.com/godbus/dbus/v5"
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
@@ -44,7 +43,7 @@ func (c *client) shell(args []string, user string, environment []string) error {
 	}
 	path, argv := "", []string{}
 	if len(args) > 1 {
-		path, argv = args[1], append(argv, args[2:]...)
+		path, argv = args[1], args[1:]
 	}
 	env := []string{}
 	if t := os.Getenv("TERM"); t != "" {
@@ -103,19 +102,15 @@ func (c *client) attach(fd dbus.UnixFD, session dbus.ObjectPath) error {
 	return c.ctx.Err()
 }
 
-// send passes standard input on; its end is told where the descriptor is a
-// socket.
+// endOfInput is what a terminal takes for the end of what is typed, Ctrl-D: it
+// has no other.
+const endOfInput = "\x04"
+
+// send passes standard input on, and its end where it is not typed.
 func (c *client) send(pty *os.File) {
-	if _, err := io.Copy(pty, c.std.in); err != nil {
-		return // the session has ended
+	if _, err := io.Copy(pty, c.std.in); err == nil {
+		_, _ = io.WriteString(pty, endOfInput) // the session may have ended
 	}
-	raw, err := pty.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = raw.Control(func(fd uintptr) { // a terminal knows its own end, Ctrl-D
-		_ = unix.Shutdown(int(fd), unix.SHUT_WR)
-	})
 }
 
 // rawMode gives keys to the session as they are typed. restore may be called
