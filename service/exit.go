@@ -65,26 +65,29 @@ func (s *Service) restartLost(c *container) {
 	}
 }
 
+// applyRunning records that the container runs, or is paused. Who waits for
+// that finds its event, too.
 func (s *Service) applyRunning(c *container, u davit.Update) {
-	var before davit.Status
-	c.update(func(r *davit.Container) {
-		c.identify(u.Pid)
-		before = r.State.Status
-		r.State.Status, r.State.Pid = u.Status, u.Pid
-		r.State.ExitCode, r.State.FinishedAt = 0, time.Time{}
-		if !u.StartedAt.IsZero() {
-			r.State.StartedAt = u.StartedAt
-		}
-		r.Restarts = u.Restarts
-	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	defer c.wakeLocked()
+	r := &c.rec
+	before := r.State.Status
+	c.identify(u.Pid)
+	r.State.Status, r.State.Pid = u.Status, u.Pid
+	r.State.ExitCode, r.State.FinishedAt = 0, time.Time{}
+	if !u.StartedAt.IsZero() {
+		r.State.StartedAt = u.StartedAt
+	}
+	r.Restarts = u.Restarts
 	if before == davit.StatusRestarting {
-		s.emitContainer("start", c, nil)
+		s.emitRecord("start", r, nil)
 	}
 	switch {
 	case before != davit.StatusPaused && u.Status == davit.StatusPaused:
-		s.emitContainer("pause", c, nil)
+		s.emitRecord("pause", r, nil)
 	case before == davit.StatusPaused && u.Status == davit.StatusRunning:
-		s.emitContainer("unpause", c, nil)
+		s.emitRecord("unpause", r, nil)
 	}
 }
 
