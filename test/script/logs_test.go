@@ -138,7 +138,7 @@ func TestRefusalIsAnErrorInTheJournal(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "stderr")
 	c := exec.Command("sh", "-c", `exec 2>"$1"; export JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2); exec "$2" extra`,
 		"sh", file, filepath.Join(binaries(t), "davitd"))
-	if code := exitCode(c.Run()); code != 2 {
+	if code := exitCode(c.Run()); code != 64 {
 		t.Errorf("exit status %d", code)
 	}
 	if got, err := os.ReadFile(file); err != nil || !strings.HasPrefix(string(got), "<3>davitd: unexpected argument") {
