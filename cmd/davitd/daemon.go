@@ -110,7 +110,6 @@ func (d *daemon) build() error {
 	if err := d.claim(); err != nil {
 		return err
 	}
-	d.life.phase("Opening sockets")
 	if err := d.listen(); err != nil {
 		return err
 	}
