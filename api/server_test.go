@@ -143,7 +143,7 @@ func TestUnserved(t *testing.T) {
 		message      string
 	}{
 		{"POST", "/containers/x/update", 501, "POST /containers/{id}/update is not implemented yet"},
-		{"POST", "/v1.45/images/docker.io/library/x/push", 501, "POST /images/{name...}/push is not implemented yet"},
+		{"GET", "/v1.45/images/docker.io/library/x/attestations", 501, "GET /images/{name...}/attestations is not implemented yet"},
 		{"GET", "/nodes", 503, `This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`},
 		{"POST", "/swarm/leave", 503, "This node is not part of a swarm"},
 		{"GET", "/version", 501, "version: no such type of job (list them with the commands job)"}, // nothing is registered
