@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/api/wire"
 	"github.com/davit-engine/davit/engine"
 	"github.com/google/go-cmp/cmp"
 )
@@ -545,7 +546,7 @@ func TestShownImage(t *testing.T) {
 		{testImage.Digests[0], &testImage, testImage.Digests[0]},
 	} {
 		info := davit.ContainerInfo{Container: davit.Container{ImageRef: c.ref, ImageID: testImage.ID}, Image: c.image}
-		if got := shownImage(&info); got != c.want {
+		if got := wire.ShownImage(&info); got != c.want {
 			t.Errorf("%s: shown %s, want %s", c.ref, got, c.want)
 		}
 	}
@@ -565,7 +566,7 @@ func TestStatusText(t *testing.T) {
 		"Dead":                         {Status: davit.StatusDead},
 		"":                             {Status: davit.StatusExited},
 	} {
-		if got := statusText(s, now); got != want {
+		if got := wire.Status(s, now); got != want {
 			t.Errorf("%+v: %q, want %q", s, got, want)
 		}
 	}
