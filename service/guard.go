@@ -46,6 +46,14 @@ func entering[Q engine.Request](s *Service, t engine.Type[Q], ref func(*Q) *stri
 	return t
 }
 
+// sessionLabel says which container a session is of.
+func (s *Service) sessionLabel(q davit.ExecStart) (key, label string) {
+	if _, c, err := s.findExec(q.ID); err == nil {
+		return "", c.name()
+	}
+	return "", q.ID
+}
+
 // Find returns the record of a container, by any of its names.
 func (p parts) Find(ref string) (davit.Container, error) {
 	c, err := p.s.find(ref)

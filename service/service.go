@@ -142,7 +142,7 @@ func (s *Service) registerStreams() error {
 		engine.Register(e, following(beside(s, davit.ActionInspect, func(q davit.Wait) string { return q.Container })), s.wait),
 		engine.Register(e, engine.Type[davit.Events]{Action: davit.ActionInspect, Class: engine.Follow}, s.followEvents),
 		engine.Register(e, guarded(entering(s, engine.Type[davit.ExecCreate]{Action: davit.ActionExec}, func(q *davit.ExecCreate) *string { return &q.Exec.ContainerID }), s.rules.ExecCreate), s.execCreate),
-		engine.Register(e, guarded(engine.Type[davit.ExecStart]{Action: davit.ActionExec, Class: engine.Follow}, s.rules.ExecStart), s.execStart),
+		engine.Register(e, guarded(engine.Type[davit.ExecStart]{Action: davit.ActionExec, Class: engine.Follow, Subject: s.sessionLabel}, s.rules.ExecStart), s.execStart),
 		engine.Register(e, engine.Type[davit.ExecResize]{Action: davit.ActionExec, Class: engine.Query}, s.execResize),
 		engine.Register(e, engine.Type[davit.ExecKill]{Action: davit.ActionExec}, s.execKill),
 		engine.Register(e, engine.Type[davit.ExecInspect]{Action: davit.ActionInspect, Class: engine.Query}, s.execInspect),
