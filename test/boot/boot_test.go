@@ -388,11 +388,15 @@ docker run -d --restart always --name back web sh -c 'trap "exit 0" TERM; sleep 
 // davit.service.
 func comesBack(t *testing.T, g *guest) {
 	want(t, g.run("systemctl is-enabled davit.service").out, "disabled\n")
-	want(t, g.property("davit.socket", "ActiveState"), "active")
-	g.eventually(20*time.Second, "the container that is to run always runs", func() bool {
-		return g.run("docker ps --all --format '{{.Names}} {{.State}}'").out == "back running\nweb exited\n"
+	g.eventually(time.Minute, "the container that is to run always runs", func() bool {
+		return g.property("davit-back.service", "ActiveState") == "active"
 	})
-	g.must("docker rm -f back web && systemctl poweroff")
+	want(t, g.must("docker ps --all --format '{{.Names}} {{.State}}'"), "back running\nweb exited")
+	// A host without such containers does not start the daemon at boot.
+	g.must("docker rm -f back web && systemctl stop davit.service && systemctl restart davit-restore.service")
+	want(t, g.property("davit-restore.service", "ConditionResult"), "no")
+	want(t, g.property("davit.service", "ActiveState"), "inactive")
+	g.must("systemctl poweroff")
 	if err := g.shutdown(time.Minute); err != nil {
 		t.Errorf("the second poweroff: %v", err)
 	}
