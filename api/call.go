@@ -238,6 +238,11 @@ func (c *call) body(v any, ignored ...string) error {
 	case len(strings.TrimSpace(string(b))) == 0:
 		return invalid("invalid JSON: got EOF while reading request body")
 	}
+	return decode(b, v, ignored)
+}
+
+// decode is [call.body] for a body that was read.
+func decode(b []byte, v any, ignored []string) error {
 	d := json.NewDecoder(strings.NewReader(string(b)))
 	var raw json.RawMessage
 	if err := d.Decode(&raw); err != nil {

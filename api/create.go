@@ -4,16 +4,26 @@ package api
 
 import (
 	"net/http"
+	"net/netip"
 	"reflect"
 	"runtime"
 	"slices"
 	"strings"
 
 	"github.com/davit-engine/davit"
-	"github.com/davit-engine/davit/api/wire"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
+)
+
+// What a container's runtime masks unless told otherwise. A request that asks
+// for just this asks for nothing.
+var (
+	maskedPaths = []string{
+		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+	}
+	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 )
 
 func createContainer(c *call) error {
@@ -33,7 +43,20 @@ func createContainer(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.reply(http.StatusCreated, container.CreateResponse{ID: out.ID, Warnings: wire.OrEmpty(out.Warnings)})
+	return c.reply(http.StatusCreated, container.CreateResponse{ID: out.ID, Warnings: orEmpty(out.Warnings)})
+}
+
+// DecodeCreate reads what a create request has for a body. It refuses what the
+// REST API does, in the same words. Other front doors take containers in this
+// form too.
+func DecodeCreate(name string, config []byte) (davit.Create, error) {
+	var body container.CreateRequest
+	if err := decode(config, &body, nil); err != nil {
+		return davit.Create{}, err
+	}
+	q, err := createRequest(body)
+	q.Name = strings.TrimPrefix(name, "/")
+	return q, err
 }
 
 // createRequest translates the body of a create request. What the nouns of
@@ -101,8 +124,8 @@ func refusedHost(h *container.HostConfig) []refusal {
 		{"HostConfig.Runtime " + h.Runtime, h.Runtime != "" && h.Runtime != "runc"},
 		{"HostConfig.Umask", h.Umask != nil},
 		{"HostConfig.Isolation " + string(h.Isolation), !h.Isolation.IsDefault()},
-		{"HostConfig.MaskedPaths", h.MaskedPaths != nil && !slices.Equal(h.MaskedPaths, wire.MaskedPaths())},
-		{"HostConfig.ReadonlyPaths", h.ReadonlyPaths != nil && !slices.Equal(h.ReadonlyPaths, wire.ReadonlyPaths())},
+		{"HostConfig.MaskedPaths", h.MaskedPaths != nil && !slices.Equal(h.MaskedPaths, maskedPaths)},
+		{"HostConfig.ReadonlyPaths", h.ReadonlyPaths != nil && !slices.Equal(h.ReadonlyPaths, readonlyPaths)},
 	}
 }
 
@@ -308,4 +331,10 @@ func platform(s string) (davit.Platform, error) {
 		p.Variant = parts[2]
 	}
 	return p, nil
+}
+
+// hostAddr parses an address of the records, the zero value for "".
+func hostAddr(s string) netip.Addr {
+	a, _ := netip.ParseAddr(s) // the zero value is what the wire has for none
+	return a
 }

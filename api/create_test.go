@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/davit-engine/davit"
-	"github.com/davit-engine/davit/api/wire"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/moby/moby/api/types/container"
@@ -249,7 +248,7 @@ func TestHostConfigRoundTrip(t *testing.T) {
 	}
 	want.PortBindings = map[string][]davit.PortBinding{"80/tcp": {{HostIP: "192.0.2.1", HostPort: "8080"}}}
 	want.DNS = []string{"192.0.2.1"}
-	wire := wire.Host(&want)
+	wire := hostWire(&want)
 	got := hostNoun(wire)
 	var err error
 	if got.Mounts, err = mountRequests(wire.Mounts); err != nil {
@@ -275,6 +274,23 @@ func TestPlatform(t *testing.T) {
 	for _, s := range []string{"/", "linux/", "a/b/c/d"} {
 		if got, err := platform(s); err == nil {
 			t.Errorf("platform(%q) = %+v, want an error", s, got)
+		}
+	}
+}
+
+func TestDecodeCreate(t *testing.T) {
+	q, err := DecodeCreate("/web", []byte(`{"Image":"busybox","Cmd":["true"],"HostConfig":{"Memory":1048576}}`))
+	if err != nil || q.Name != "web" || q.Config.Image != "busybox" || q.HostConfig.Memory != 1<<20 {
+		t.Errorf("%+v, %v", q, err)
+	}
+	for body, says := range map[string]string{
+		`{"Image":"busybox"`:                                  "invalid JSON",
+		`{"Image":"busybox"} {}`:                              "unexpected content",
+		`{"Image":"busybox","Imagine":1}`:                     "Imagine",
+		`{"Image":"busybox","HostConfig":{"Runtime":"crun"}}`: "HostConfig.Runtime crun",
+	} {
+		if _, err := DecodeCreate("", []byte(body)); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", body, err)
 		}
 	}
 }
