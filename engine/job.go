@@ -139,7 +139,12 @@ func (j *Job) Done() <-chan struct{} { return j.done }
 // Ending is closed when the job is cancelled or has finished: what it reads
 // and writes on its caller's behalf can be closed then, which ends a handler
 // that waits for a caller who says nothing.
-func (j *Job) Ending() <-chan struct{} { return j.ctx.Done() }
+func (j *Job) Ending() <-chan struct{} {
+	if j.ctx == nil { // a query, which has finished
+		return j.done
+	}
+	return j.ctx.Done()
+}
 
 // After returns the jobs on the same subject that end before this one begins,
 // the next to end first.
