@@ -5,6 +5,7 @@ package dbus_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -116,11 +118,17 @@ type fixture struct {
 	emit    chan davit.Event
 	images  []davit.ImageSummary
 	release chan struct{} // lets pulls go on
+	reload  error         // of a reload
+	written []byte        // what jobs read from callers
+	execTTY bool          // the session has a terminal
+	sizes   [][2]uint     // of sessions' terminals
+	busy    atomic.Int32  // calls and streams that the daemon knows of
 }
 
 var (
 	containerID = strings.Repeat("3f4e", 16)
 	imageID     = digest.Digest("sha256:" + strings.Repeat("c157", 16))
+	execID      = strings.Repeat("a91c", 16)
 	networkID   = strings.Repeat("b7e2", 16)
 	created     = time.UnixMicro(1_700_000_000_000_000)
 )
@@ -209,7 +217,7 @@ func (f *fixture) registerQueries(t *testing.T) {
 		return f.images, nil
 	})
 	query(t, f.eng, func(q davit.ImageInspect) (davit.Image, error) {
-		if q.Image == "busybox" || q.Image == string(imageID) {
+		if q.Image == "busybox" || q.Image == "busybox:latest" || q.Image == string(imageID) {
 			return theImage(), nil
 		}
 		return davit.Image{}, davit.Errorf(davit.NoSuchImage, "no such image: %s", q.Image)
@@ -220,6 +228,7 @@ func (f *fixture) registerQueries(t *testing.T) {
 	query(t, f.eng, func(davit.NetworkInspect) (davit.NetworkInfo, error) { return network, nil })
 	volume := davit.Volume{Name: "data", Driver: "local", Mountpoint: "/v", Created: created}
 	query(t, f.eng, func(davit.Volumes) ([]davit.Volume, error) { return []davit.Volume{volume}, nil })
+	f.registerFacts(t)
 	query(t, f.eng, func(q davit.VolumeInspect) (davit.Volume, error) {
 		if q.Volume != "data" {
 			return davit.Volume{}, davit.Errorf(davit.NoSuchVolume, "no such volume: %s", q.Volume)
@@ -241,7 +250,28 @@ func (f *fixture) registerChanges(t *testing.T) {
 	change(t, f, func(q davit.ImageDelete) string { return q.Image }, []davit.ImageDeletion{{Untagged: "busybox:latest"}, {Deleted: string(imageID)}})
 	change(t, f, func(q davit.VolumeCreate) string { return q.Name }, davit.Volume{Name: "data"})
 	change(t, f, func(q davit.VolumeDelete) string { return q.Volume }, davit.Nothing{})
-	change(t, f, func(davit.Import) string { return "" }, davit.Image{})
+	f.registerFiles(t)
+	f.registerStreams(t)
+	change(t, f, func(q davit.Pause) string { return q.Container }, davit.Nothing{})
+	change(t, f, func(q davit.Unpause) string { return q.Container }, davit.Nothing{})
+	change(t, f, func(q davit.ContainerCommit) string { return q.Container }, theImage())
+	change(t, f, func(q davit.ExecKill) string { return q.ID }, davit.Nothing{})
+	change(t, f, func(q davit.Push) string { return q.Reference }, davit.Descriptor{Digest: imageID})
+	change(t, f, func(q davit.Prune) string { return q.Class }, davit.Pruned{Containers: []string{containerID}, Reclaimed: 7})
+	change(t, f, func(davit.ReapplyNetworks) string { return "" }, davit.Nothing{})
+	change(t, f, func(q davit.Create) string { return q.Name }, davit.Created{ID: containerID})
+	change(t, f, func(q davit.ExecCreate) string { return q.Exec.ContainerID }, execID)
+	register(t, f.eng, engine.Type[davit.Reload]{}, func(context.Context, *engine.Job, davit.Reload) (davit.Nothing, error) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return davit.Nothing{}, f.reload
+	})
+	register(t, f.eng, engine.Type[davit.JobCancel]{Class: engine.Query, Access: func(ctx context.Context, q davit.JobCancel) engine.Access {
+		j, err := f.eng.Job(q.ID)
+		return engine.Access{Open: err == nil && engine.CallerOf(ctx).Owns(j.Caller()), Action: davit.ActionManageJobs}
+	}}, func(_ context.Context, _ *engine.Job, q davit.JobCancel) (davit.Nothing, error) {
+		return davit.Nothing{}, f.eng.Cancel(q.ID)
+	})
 	register(t, f.eng, engine.Type[davit.Restore]{Internal: true}, func(context.Context, *engine.Job, davit.Restore) (davit.Nothing, error) {
 		return davit.Nothing{}, nil
 	})
@@ -288,10 +318,26 @@ func (f *fixture) registerChanges(t *testing.T) {
 // serve starts the server and waits until it is ready.
 func (f *fixture) serve(t *testing.T) {
 	t.Helper()
-	f.server = dbus.New(f.eng, dbus.Options{Address: f.address, Properties: dbus.Properties{
-		DataRoot: "/var/lib/davit", ExecRoot: "/run/davit", StorageDriver: "overlay",
-		Sockets: [][2]string{{"api", "unix:///run/davit/davit.sock"}},
-	}})
+	level := "info"
+	f.server = dbus.New(f.eng, dbus.Options{
+		Address: f.address,
+		Properties: dbus.Properties{
+			DataRoot: "/var/lib/davit", ExecRoot: "/run/davit", StorageDriver: "overlay",
+			Sockets: [][2]string{{"api", "unix:///run/davit/davit.sock"}}, LastHealthCheck: func() time.Duration { return time.Minute },
+		},
+		LogControl: dbus.LogControl{Target: "journal", Level: func() string { return level }, SetLevel: func(l string) error {
+			level = l
+			return nil
+		}},
+		Begin: func() func() {
+			f.busy.Add(1)
+			return func() { f.busy.Add(-1) }
+		},
+		DecodeCreate: func(name string, config []byte) (davit.Create, error) {
+			q := davit.Create{Name: name}
+			return q, json.Unmarshal(config, &q.Config)
+		},
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, done := make(chan struct{}), make(chan error, 1)
 	go func() { done <- f.server.Serve(ctx, func() { close(ready) }) }()

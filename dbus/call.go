@@ -12,8 +12,11 @@ import (
 	"strings"
 
 	godbus "github.com/godbus/dbus/v5"
+	"github.com/godbus/dbus/v5/introspect"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/dbus/catalog"
+	"github.com/davit-engine/davit/dbus/refusal"
 	"github.com/davit-engine/davit/engine"
 )
 
@@ -21,16 +24,20 @@ import (
 // included.
 const callLimit = 1024
 
+// interactiveFlag is ALLOW_INTERACTIVE_AUTHORIZATION of the D-Bus
+// specification, for which godbus has no name.
+const interactiveFlag godbus.Flags = 0x4
+
 // call is one method call.
 type call struct {
 	*session
 	ctx           context.Context // ends when the caller leaves the bus
 	msg           *godbus.Message
-	sender        string
-	uid           uint32
+	caller        engine.Caller
 	path          godbus.ObjectPath
 	iface, member string
 	object        object
+	received      []int      // descriptors that came along; -1 once a handler took it
 	files         []*os.File // to close after the reply was sent
 }
 
@@ -52,10 +59,10 @@ func header[T any](msg *godbus.Message, f godbus.HeaderField) T {
 }
 
 // accept takes a call from the wire and serves it in a goroutine of its own.
-func (s *session) accept(msg *godbus.Message) {
+func (s *session) accept(msg *godbus.Message, fds []int) {
 	c := &call{
-		session: s, msg: msg, ctx: s.ctx,
-		sender: header[string](msg, godbus.FieldSender),
+		session: s, msg: msg, ctx: s.ctx, received: fds,
+		caller: engine.Caller{Transport: engine.Bus, UID: engine.NoUID, Name: header[string](msg, godbus.FieldSender), Interactive: msg.Flags&interactiveFlag != 0},
 		path:   header[godbus.ObjectPath](msg, godbus.FieldPath),
 		iface:  header[string](msg, godbus.FieldInterface),
 		member: header[string](msg, godbus.FieldMember),
@@ -67,6 +74,7 @@ func (s *session) accept(msg *godbus.Message) {
 	}
 	go func() {
 		defer s.leave()
+		defer s.begin()()
 		c.answer(c.serve())
 	}()
 }
@@ -79,7 +87,7 @@ func (s *session) admit() error {
 	case s.draining:
 		return engine.ErrShuttingDown
 	case s.inflight >= callLimit:
-		return refuse(limitsExceeded, "%d calls are being served already", callLimit)
+		return refusal.New(refusal.NameLimitsExceeded, "%d calls are being served already", callLimit)
 	}
 	s.inflight++
 	return nil
@@ -106,16 +114,23 @@ func (c *call) serve() (out []any, err error) {
 	if c.iface == peerInterface { // works on any path, existing or not
 		return c.run([]string{peerInterface})
 	}
-	p, err := c.peer(c.sender)
-	if err != nil {
+	if err := c.identify(); err != nil {
 		return nil, err
 	}
-	c.uid = p.uid
-	c.ctx = engine.WithCaller(p.ctx, engine.Caller{Transport: engine.Bus, UID: p.uid})
-	if c.uid != 0 && !c.open() {
-		return nil, refuse(accessDenied, "%s is for root only", c.member)
+	out, err = c.dispatch()
+	if _, refused := errors.AsType[*godbus.Error](err); refused && !static(c.path) {
+		// That an object is there, or not, is told to those who may look.
+		if denied := readers(c); denied != nil {
+			return nil, denied
+		}
 	}
-	c.object, err = c.resolve(c.ctx, c.path, c.uid == 0 && c.member == "Introspect")
+	return out, err
+}
+
+// dispatch looks the object up and runs the method. It is the daemon that
+// does: who may do something to an object need not be allowed to look at it.
+func (c *call) dispatch() (out []any, err error) {
+	c.object, err = c.resolve(asDaemon(c.ctx), c.path)
 	if err != nil {
 		return nil, err
 	}
@@ -126,50 +141,61 @@ func (c *call) serve() (out []any, err error) {
 	return c.run(interfaces)
 }
 
-// open tells whether the call needs no privilege: it asks for what is the same
-// on every machine, or for counts.
-func (c *call) open() bool {
-	switch c.iface {
-	case introspectInterface:
-		return static(c.path)
-	case propertiesInterface:
-		if c.path != rootPath || (c.member != "Get" && c.member != "GetAll") || len(c.msg.Body) == 0 {
-			return false
-		}
-		name, _ := c.msg.Body[0].(string)
-		return name == managerInterface
+// identify asks the bus who calls.
+func (c *call) identify() error {
+	p, err := c.peer(c.caller.Name)
+	if err != nil {
+		return err
 	}
-	return false
+	c.caller.UID, c.caller.GIDs, c.caller.PID = p.uid, p.gids, p.pid
+	c.ctx = engine.WithCaller(p.ctx, c.caller)
+	return nil
 }
 
-// run picks the method among the object's interfaces, checks the types of the
-// arguments and calls the handler.
+// asDaemon returns a context for what the daemon does on its own behalf.
+func asDaemon(ctx context.Context) context.Context { return engine.WithCaller(ctx, engine.Caller{}) }
+
+// run picks the method among the object's interfaces, checks the arguments and
+// the caller, and calls the handler.
 func (c *call) run(interfaces []string) ([]any, error) {
 	if c.iface != "" {
 		if !slices.Contains(interfaces, c.iface) {
-			return nil, refuse(unknownInterface, "%s has no interface %s", c.path, c.iface)
+			return nil, refusal.New(refusal.NameUnknownInterface, "%s has no interface %s", c.path, c.iface)
 		}
 		interfaces = []string{c.iface}
 	}
 	for _, iface := range interfaces {
-		h := c.methods[iface+"."+c.member]
-		m, ok := c.catalog.method(iface, c.member)
-		if !ok || h == nil {
+		r, ok := c.methods[iface+"."+c.member]
+		m, described := c.catalog.Method(iface, c.member)
+		if !ok || !described {
 			continue
 		}
-		want := signatureOf(m, "in")
-		got := header[godbus.Signature](c.msg, godbus.FieldSignature).String()
-		if got != want {
-			return nil, refuse(invalidArgs, "%s.%s takes (%s), not (%s)", iface, c.member, want, got)
+		if err := c.checkArguments(iface, m); err != nil {
+			return nil, err
 		}
-		return h(c)
+		if err := r.gate(c); err != nil {
+			return nil, err
+		}
+		return r.handle(c)
 	}
-	return nil, refuse(unknownMethod, "%s has no method %s", c.path, strings.TrimPrefix(c.iface+"."+c.member, "."))
+	return nil, refusal.New(refusal.NameUnknownMethod, "%s has no method %s", c.path, strings.TrimPrefix(c.iface+"."+c.member, "."))
 }
 
-// answer sends the reply, and closes the files that it carried.
+// checkArguments compares the call with the method's description.
+func (c *call) checkArguments(iface string, m introspect.Method) error {
+	want := catalog.Signature(m, "in")
+	got := header[godbus.Signature](c.msg, godbus.FieldSignature).String()
+	if got != want {
+		return refusal.InvalidArgs("%s.%s takes (%s), not (%s)", iface, c.member, want, got)
+	}
+	return c.checkDescriptors()
+}
+
+// answer sends the reply, and closes the files that it carried and those
+// descriptors of the call that no handler took.
 func (c *call) answer(out []any, err error) {
 	defer func() {
+		c.closeReceived()
 		for _, f := range c.files {
 			_ = f.Close() // the bus has its own by now
 		}
@@ -178,7 +204,7 @@ func (c *call) answer(out []any, err error) {
 		return
 	}
 	reply := &godbus.Message{Type: godbus.TypeMethodReply, Body: out, Headers: map[godbus.HeaderField]godbus.Variant{
-		godbus.FieldDestination: godbus.MakeVariant(c.sender),
+		godbus.FieldDestination: godbus.MakeVariant(c.caller.Name),
 		godbus.FieldReplySerial: godbus.MakeVariant(c.msg.Serial()),
 	}}
 	if err != nil {
@@ -189,7 +215,7 @@ func (c *call) answer(out []any, err error) {
 	if len(reply.Body) > 0 {
 		reply.Headers[godbus.FieldSignature] = godbus.MakeVariant(godbus.SignatureOf(reply.Body...))
 	}
-	if err := c.wire.sendMessage(reply); err != nil && !errors.Is(err, os.ErrClosed) {
+	if err := c.wire.SendMessage(reply); err != nil && !errors.Is(err, os.ErrClosed) {
 		c.log.Warn("bus reply not sent", slog.String("member", c.member), slog.String("error", err.Error()))
 	}
 }
@@ -208,18 +234,27 @@ func (c *call) submit(q engine.Request) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []any{j.ID(), jobPath(j.ID())}, nil
+	return jobReply(j), nil
 }
 
-// ask runs a query.
+// jobReply is the answer of every method that makes a job, (uo).
+func jobReply(j *engine.Job) []any { return []any{j.ID(), jobPath(j.ID())} }
+
+// ask runs a query, or a job that is done at once.
 func ask[Q engine.Typed[R], R any](c *call, q Q) (R, error) { return engine.Do(c.ctx, c.eng, q) }
+
+// later answers for members that are part of the interface and whose job is
+// still to come.
+func later(c *call) ([]any, error) {
+	return nil, refusal.New(refusal.NameNotSupported, "%s is not supported yet", c.member)
+}
 
 // The bits of the flags argument (systemd's rule: unknown ones are refused).
 const flagForce uint64 = 1 << 0
 
 func checkFlags(flags, known uint64) error {
 	if flags&^known != 0 {
-		return refuse(invalidArgs, "unknown flags: %#x", flags&^known)
+		return refusal.InvalidArgs("unknown flags: %#x", flags&^known)
 	}
 	return nil
 }

@@ -4,16 +4,24 @@ package dbus
 
 import (
 	"context"
+	"errors"
+	"io"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	godbus "github.com/godbus/dbus/v5"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/dbus/host"
+	"github.com/davit-engine/davit/dbus/parameters"
+	"github.com/davit-engine/davit/dbus/refusal"
+	"github.com/davit-engine/davit/dbus/wire"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/internal/linux"
 )
 
 func containerProperties(c davit.ContainerInfo) properties {
@@ -33,9 +41,27 @@ func containerProperties(c davit.ContainerInfo) properties {
 	}
 }
 
-// containerChanges are the properties whose changes are signalled.
-var containerChanges = []string{
-	"Name", "Unit", "State", "Leader", "ExitStatus", "OOMKilled", "RestartPolicy", "NRestarts", "StartTimestamp", "FinishTimestamp",
+// containerChanges are the properties whose changes are signalled with their
+// values, and containerInvalid those that are asked of the host: they change
+// with a start or an end.
+func containerChanges() []string {
+	return []string{
+		"Name", "Unit", "State", "Leader", "ExitStatus", "OOMKilled", "RestartPolicy", "NRestarts", "StartTimestamp", "FinishTimestamp",
+	}
+}
+
+func containerInvalid() []string {
+	return []string{"Slice", "ControlGroup", "InvocationID", "NetworkInterfaces"}
+}
+
+// hostProperties are those of a container's that the host tells, as it does of
+// systemd's units and of machines. What cannot be told is empty.
+func hostProperties(c davit.ContainerInfo) properties {
+	group := host.ControlGroup(c.State.Pid, c.State.Unit)
+	return properties{
+		"Slice": text(host.Slice(group)), "ControlGroup": text(group), "InvocationID": host.Invocation(c.State.Unit),
+		"NetworkInterfaces": host.Interfaces(c.Endpoints),
+	}
 }
 
 // containerLine is a line of ListContainers, a(sssssto).
@@ -119,14 +145,23 @@ func timeout(usec uint64) *time.Duration {
 }
 
 func killContainerNamed(c *call, container string, first int) ([]any, error) {
+	signal, err := signalArgs(c, first)
+	if err != nil {
+		return nil, err
+	}
+	return c.submit(davit.Kill{Container: container, Signal: signal})
+}
+
+// signalArgs reads the arguments whom and signal.
+func signalArgs(c *call, first int) (string, error) {
 	whom, signal := arg[string](c, first), arg[int32](c, first+1)
 	if whom != "" && whom != "main" && whom != "leader" {
-		return nil, refuse(invalidArgs, "cannot signal %q: only the main process can be named (\"main\")", whom)
+		return "", refusal.InvalidArgs("cannot signal %q: only the main process can be named (\"main\")", whom)
 	}
 	if signal < 1 || signal > 64 {
-		return nil, refuse(invalidArgs, "%d is not a signal", signal)
+		return "", refusal.InvalidArgs("%d is not a signal", signal)
 	}
-	return c.submit(davit.Kill{Container: container, Signal: strconv.Itoa(int(signal))})
+	return strconv.Itoa(int(signal)), nil
 }
 
 func removeContainerNamed(c *call, container string, first int) ([]any, error) {
@@ -141,7 +176,183 @@ func renameContainer(c *call, i davit.ContainerInfo) ([]any, error) {
 	return c.submit(davit.Rename{Container: i.ID, Name: arg[string](c, 0)})
 }
 
-func describeContainer(_ *call, i davit.ContainerInfo) ([]any, error) { return document(i, nil) }
+func describeContainer(c *call, i davit.ContainerInfo) ([]any, error) {
+	return document(ask(c, davit.ContainerInspect{Container: i.ID}))
+}
+
+func pauseContainer(c *call, i davit.ContainerInfo) ([]any, error) {
+	return c.submit(davit.Pause{Container: i.ID})
+}
+
+func unpauseContainer(c *call, i davit.ContainerInfo) ([]any, error) {
+	return c.submit(davit.Unpause{Container: i.ID})
+}
+
+// commitContainer translates Commit(reference, options, flags) with the options
+// Author s, Comment s, Pause b (true by default), Changes as.
+func commitContainer(c *call, i davit.ContainerInfo) ([]any, error) {
+	if err := checkFlags(arg[uint64](c, 2), 0); err != nil {
+		return nil, err
+	}
+	q := davit.ContainerCommit{Container: i.ID, Reference: arg[string](c, 0), Pause: true}
+	o := parameters.Of(arg[map[string]godbus.Variant](c, 1))
+	parameters.Take(o, "Author", &q.Author)
+	parameters.Take(o, "Comment", &q.Message)
+	parameters.Take(o, "Pause", &q.Pause)
+	parameters.Take(o, "Changes", &q.Changes)
+	if err := o.Finish(); err != nil {
+		return nil, err
+	}
+	return c.submit(q)
+}
+
+// exportContainer translates Export(fd, format, flags).
+func exportContainer(c *call, i davit.ContainerInfo) ([]any, error) {
+	if err := errors.Join(checkFormat(arg[string](c, 1), "tar"), checkFlags(arg[uint64](c, 2), 0)); err != nil {
+		return nil, err
+	}
+	f, err := c.borrowed(arg[godbus.UnixFDIndex](c, 0), true)
+	if err != nil {
+		return nil, err
+	}
+	return c.lend(davit.Export{Container: i.ID, Open: f.Open}, f)
+}
+
+// checkFormat refuses a format of an archive that is not among the known ones;
+// "" is the first of them.
+func checkFormat(format string, known ...string) error {
+	if format != "" && !slices.Contains(known, format) {
+		return refusal.New(refusal.NameNotSupported, "format %q is not supported: use %s", format, strings.Join(known, " or "))
+	}
+	return nil
+}
+
+// copyTo translates CopyTo(tar_fd, destination, flags); with force, a directory
+// may take the place of what is none, and the other way round.
+func copyTo(c *call, i davit.ContainerInfo) ([]any, error) {
+	flags := arg[uint64](c, 2)
+	if err := checkFlags(flags, flagForce); err != nil {
+		return nil, err
+	}
+	f, err := c.borrowed(arg[godbus.UnixFDIndex](c, 0), false)
+	if err != nil {
+		return nil, err
+	}
+	return c.lend(davit.ContainerExtract{Container: i.ID, Path: arg[string](c, 1), NoOverwriteDirNonDir: flags&flagForce == 0, Source: f}, f)
+}
+
+// copyFrom translates CopyFrom(source, tar_fd, flags).
+func copyFrom(c *call, i davit.ContainerInfo) ([]any, error) {
+	if err := checkFlags(arg[uint64](c, 2), 0); err != nil {
+		return nil, err
+	}
+	f, err := c.borrowed(arg[godbus.UnixFDIndex](c, 1), true)
+	if err != nil {
+		return nil, err
+	}
+	return c.lend(davit.ContainerCopy{
+		Container: i.ID, Path: arg[string](c, 0),
+		Open: func(davit.FileStat) (io.Writer, error) { return f.Open() },
+	}, f)
+}
+
+func statPath(c *call, i davit.ContainerInfo) ([]any, error) {
+	return document(ask(c, davit.ContainerStatPath{Container: i.ID, Path: arg[string](c, 0)}))
+}
+
+func resizeContainer(c *call, i davit.ContainerInfo) ([]any, error) {
+	_, err := ask(c, davit.Resize{Container: i.ID, Rows: uint(arg[uint32](c, 0)), Columns: uint(arg[uint32](c, 1))})
+	return nil, err
+}
+
+func containerRelease(c *call, i davit.ContainerInfo) ([]any, error) {
+	return releaseReply(ask(c, davit.OSRelease{Container: i.ID}))
+}
+
+// releaseReply answers with the fields of os-release(5), a{ss}.
+func releaseReply(fields map[string]string, err error) ([]any, error) {
+	out := map[string]string{}
+	for k, v := range fields {
+		out[text(k)] = text(v)
+	}
+	return []any{out}, err
+}
+
+// changeLine is a line of GetChanges, a(su).
+type changeLine struct {
+	Path string
+	Kind uint32 // 0 modified, 1 added, 2 deleted
+}
+
+func containerChanged(c *call, i davit.ContainerInfo) ([]any, error) {
+	changes, err := ask(c, davit.ContainerChanges{Container: i.ID})
+	lines := []changeLine{}
+	for _, f := range changes {
+		lines = append(lines, changeLine{text(f.Path), uint32(f.Kind)})
+	}
+	return []any{lines}, err
+}
+
+// addressLine is a line of GetAddresses, a(iay), as machined has it: family and
+// address, in the order of the network.
+type addressLine struct {
+	Family  int32
+	Address []byte
+}
+
+func containerAddresses(c *call, i davit.ContainerInfo) ([]any, error) {
+	now, err := ask(c, davit.ContainerInspect{Container: i.ID})
+	lines := []addressLine{}
+	for _, e := range now.Endpoints {
+		switch a := e.Address.Addr(); {
+		case a.Is4():
+			lines = append(lines, addressLine{syscall.AF_INET, a.AsSlice()})
+		case a.Is6():
+			lines = append(lines, addressLine{syscall.AF_INET6, a.AsSlice()})
+		}
+	}
+	return []any{lines}, err
+}
+
+// containerByPID finds the container of a process.
+func containerByPID(c *call) ([]any, error) {
+	i, err := ask(c, davit.ContainerByPID{PID: int(arg[uint32](c, 0))})
+	return []any{containerPath(i.ID)}, err
+}
+
+// containerByPIDFD is [containerByPID] for callers to whom the process's number
+// may have become another's meanwhile.
+func containerByPIDFD(c *call) ([]any, error) {
+	pidfd := c.take(arg[godbus.UnixFDIndex](c, 0))
+	defer wire.CloseAll([]int{pidfd})
+	pid, err := linux.PidOf(pidfd)
+	if err != nil {
+		return nil, refusal.InvalidArgs("%v", err)
+	}
+	i, err := ask(c, davit.ContainerByPID{PID: pid})
+	if err != nil {
+		return nil, err
+	}
+	// Else what was found may be of a process with the same number.
+	if gone, err := linux.Ended(pidfd); err != nil || gone {
+		return nil, davit.Errorf(davit.NoSuchContainer, "no such container: process %d has ended", pid)
+	}
+	return []any{i.ID, text(i.Name), containerPath(i.ID)}, nil
+}
+
+func containerByUnit(c *call) ([]any, error) {
+	unit := arg[string](c, 0)
+	list, err := ask(c, davit.Containers{All: true})
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range list {
+		if unit != "" && i.State.Unit == unit {
+			return []any{containerPath(i.ID)}, nil
+		}
+	}
+	return nil, davit.Errorf(davit.NoSuchContainer, "no such container: none is unit %s", unit)
+}
 
 // waitContainer follows the container until it meets a condition, at most as
 // long as the caller is on the bus.
@@ -180,22 +391,7 @@ func containerProcesses(c *call, i davit.ContainerInfo) ([]any, error) {
 		if err != nil {
 			return nil, davit.Errorf(davit.Failed, "cannot read the list of processes: %w", err)
 		}
-		lines = append(lines, processLine{text(controlGroup(cells[group])), uint32(n), text(cells[command])})
+		lines = append(lines, processLine{text(host.GroupIn(cells[group])), uint32(n), text(cells[command])})
 	}
 	return []any{lines}, nil
-}
-
-// controlGroup picks the path that systemd goes by of what ps prints, the
-// entries of /proc/PID/cgroup joined with commas (cgroups(7)).
-func controlGroup(cell string) string {
-	var unified string
-	for entry := range strings.SplitSeq(cell, ",") {
-		if path, ok := strings.CutPrefix(entry, "0::"); ok {
-			unified = path
-		}
-		if _, path, ok := strings.Cut(entry, ":name=systemd:"); ok {
-			return path
-		}
-	}
-	return unified
 }

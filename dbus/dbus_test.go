@@ -108,6 +108,20 @@ func TestChanges(t *testing.T) {
 		{image, "Tag", []any{"b:2", uint64(0)}, davit.Tag{Image: string(imageID), Reference: "b:2"}},
 		{image, "Remove", []any{uint64(1)}, davit.ImageDelete{Image: string(imageID), Force: true}},
 		{root + "/volume/data", "Remove", []any{uint64(0)}, davit.VolumeDelete{Volume: "data"}},
+		{container, "Pause", nil, davit.Pause{Container: containerID}},
+		{container, "Unpause", nil, davit.Unpause{Container: containerID}},
+		{container, "Commit", []any{"b:3", option("Author", "me", "Comment", "why", "Pause", false, "Changes", []string{"CMD x"}), uint64(0)}, davit.ContainerCommit{
+			Container: containerID, Reference: "b:3", Author: "me", Message: "why", Changes: []string{"CMD x"},
+		}},
+		{container, "Commit", []any{"", noOptions, uint64(0)}, davit.ContainerCommit{Container: containerID, Pause: true}},
+		{root + "/exec/" + godbus.ObjectPath(execID), "Kill", []any{"", int32(15)}, davit.ExecKill{ID: execID, Signal: "15"}},
+		{image, "Push", []any{"", option("Platform", "linux/arm64"), uint64(0)}, davit.Push{Reference: "busybox:latest", Platform: davit.Platform{OS: "linux", Architecture: "arm64"}}},
+		{image, "Push", []any{"busybox", noOptions, uint64(0)}, davit.Push{Reference: "busybox"}},
+		{root + "/network/" + godbus.ObjectPath(networkID), "Reapply", []any{uint64(0)}, davit.ReapplyNetworks{}},
+		{member: "PushImage", args: []any{"busybox", noOptions, uint64(0)}, want: davit.Push{Reference: "busybox"}},
+		{member: "Prune", args: []any{"image", option("until", "1h"), uint64(0)}, want: davit.Prune{Class: "image", Filters: map[string][]string{"until": {"1h"}}}},
+		{member: "ReapplyNetworks", args: []any{uint64(0)}, want: davit.ReapplyNetworks{}},
+		{member: "CreateContainer", args: []any{"web", `{"Image":"busybox"}`, uint64(0)}, want: davit.Create{Name: "web", Config: davit.ContainerConfig{Image: "busybox"}}},
 	}
 	for _, tt := range tests {
 		t.Run(string(tt.path)+tt.member, func(t *testing.T) {
@@ -132,6 +146,8 @@ func TestRefusals(t *testing.T) {
 	testutil.RequireRoot(t)
 	f := newFixture(t)
 	conn := f.client(t)
+	container := root + "/container/_3" + godbus.ObjectPath(containerID)
+	image := root + "/image/" + godbus.ObjectPath(imageID.Encoded())
 	const standard = "org.freedesktop.DBus.Error."
 	get := "org.freedesktop.DBus.Properties.Get"
 	tests := []struct {
@@ -159,7 +175,27 @@ func TestRefusals(t *testing.T) {
 		{"no such type", "", manager + ".EnqueueJob", []any{"nope", "", noOptions, uint64(0)}, davit.BusName + ".NoSuchJobType", "nope"},
 		{"internal type", "", manager + ".EnqueueJob", []any{"restore", "", noOptions, uint64(0)}, davit.BusName + ".NoSuchJobType", "restore"},
 		{"query type", "", manager + ".EnqueueJob", []any{"version", "", noOptions, uint64(0)}, standard + "NotSupported", "query"},
-		{"type with a stream", "", manager + ".EnqueueJob", []any{"import", "x", noOptions, uint64(0)}, standard + "NotSupported", "Source"},
+		{"type with a stream", "", manager + ".EnqueueJob", []any{"import", "x", noOptions, uint64(0)}, standard + "InvalidArgs", "SourcePath"},
+		{"path of a type without one", "", manager + ".EnqueueJob", []any{"start", "x", option("SourcePath", "/x"), uint64(0)}, standard + "InvalidArgs", "SourcePath"},
+		{"relative path", "", manager + ".EnqueueJob", []any{"load", "", option("SourcePath", "x"), uint64(0)}, standard + "InvalidArgs", "absolute"},
+		{"path upwards", "", manager + ".EnqueueJob", []any{"load", "", option("SourcePath", "/x/../y"), uint64(0)}, standard + "InvalidArgs", "clean"},
+		{"path of a directory", "", manager + ".EnqueueJob", []any{"load", "", option("SourcePath", "/etc"), uint64(0)}, standard + "InvalidArgs", "regular"},
+		{"path of a link", "", manager + ".EnqueueJob", []any{"load", "", option("SourcePath", "/proc/self/exe"), uint64(0)}, davit.BusName + ".NoSuchFile", "symbolic link"},
+		{"path of nothing", "", manager + ".EnqueueJob", []any{"load", "", option("SourcePath", "/nowhere/x"), uint64(0)}, davit.BusName + ".NoSuchFile", "/nowhere/x"},
+		{"follow type", "", manager + ".EnqueueJob", []any{"logs", "web", noOptions, uint64(0)}, standard + "NotSupported", davit.BusName + ".Container.OpenLogs"},
+		{"later", "", manager + ".RemoveNetwork", []any{"x", uint64(0)}, standard + "NotSupported", "RemoveNetwork is not supported yet"},
+		{"streams of no terminal", string(container), davit.BusName + ".Container.Attach", []any{[]string{"tty"}, uint64(0)}, standard + "InvalidArgs", "stdin, stdout, stderr"},
+		{"one stream twice", string(container), davit.BusName + ".Container.Attach", []any{[]string{"stdin", "stdin"}, uint64(0)}, standard + "InvalidArgs", "once"},
+		{"no stream", string(container), davit.BusName + ".Container.Attach", []any{[]string{}, uint64(0)}, standard + "InvalidArgs", "no stream"},
+		{"log that there is not", string(container), davit.BusName + ".Container.OpenLogs", []any{option("Tail", uint64(13)), uint64(0)}, standard + "NotSupported", "no log"},
+		{"events that end before they begin", "", manager + ".OpenEvents", []any{noOptions, uint64(2), uint64(1), uint64(0)}, standard + "InvalidArgs", "before"},
+		{"another image's name", string(image), davit.BusName + ".Image.Push", []any{"alpine", noOptions, uint64(0)}, standard + "InvalidArgs", "tag it first"},
+		{"no such pid", "", manager + ".GetContainerByPID", []any{uint32(1)}, davit.BusName + ".NoSuchContainer", "process 1"},
+		{"no such unit", "", manager + ".GetContainerByUnit", []any{"x.service"}, davit.BusName + ".NoSuchContainer", "x.service"},
+		{"no such job to cancel", "", manager + ".CancelJob", []any{uint32(999)}, davit.BusName + ".NoSuchJob", "999"},
+		{"other log target", "/org/freedesktop/LogControl1", "org.freedesktop.DBus.Properties.Set", []any{"org.freedesktop.LogControl1", "LogTarget", godbus.MakeVariant("syslog")}, standard + "NotSupported", "journal"},
+		{"no log level", "/org/freedesktop/LogControl1", "org.freedesktop.DBus.Properties.Set", []any{"org.freedesktop.LogControl1", "LogLevel", godbus.MakeVariant("loud")}, standard + "InvalidArgs", "loud"},
+		{"fixed log property", "/org/freedesktop/LogControl1", "org.freedesktop.DBus.Properties.Set", []any{"org.freedesktop.LogControl1", "SyslogIdentifier", godbus.MakeVariant("x")}, standard + "PropertyReadOnly", ""},
 		{"unknown parameter", "", manager + ".EnqueueJob", []any{"start", "web", option("Foo", "x"), uint64(0)}, standard + "InvalidArgs", "no parameter Foo (it has: Container)"},
 		{"secret parameter", "", manager + ".EnqueueJob", []any{"pull", "web", option("Auth", "x"), uint64(0)}, standard + "InvalidArgs", "Auth"},
 		{"parameter of wrong type", "", manager + ".EnqueueJob", []any{"stop", "web", option("Timeout", "x"), uint64(0)}, standard + "InvalidArgs", "Timeout must be of type x"},
@@ -358,6 +394,7 @@ func TestGolden(t *testing.T) {
 		"top": "/", "manager": root, "jobs": root + "/job", "job": root + "/job/_31",
 		"container": root + "/container/_3" + godbus.ObjectPath(containerID), "image": root + "/image/" + godbus.ObjectPath(imageID.Encoded()),
 		"network": root + "/network/" + godbus.ObjectPath(networkID), "volume": root + "/volume/data",
+		"exec": root + "/exec/" + godbus.ObjectPath(execID), "freedesktop": "/org/freedesktop", "log": "/org/freedesktop/LogControl1",
 	} {
 		var got string
 		if err := conn.Object(davit.BusName, path).Call("org.freedesktop.DBus.Introspectable.Introspect", 0).Store(&got); err != nil {

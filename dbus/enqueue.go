@@ -5,28 +5,54 @@ package dbus
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
+	"io"
 	"maps"
-	"reflect"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	godbus "github.com/godbus/dbus/v5"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/dbus/lent"
+	"github.com/davit-engine/davit/dbus/parameters"
+	"github.com/davit-engine/davit/dbus/reach"
+	"github.com/davit-engine/davit/dbus/refusal"
 	"github.com/davit-engine/davit/engine"
 )
 
-// subjectFields are the fields of requests that name the thing that a job is
-// about, in the order in which EnqueueJob's subject looks for one.
-var subjectFields = [...]string{"Container", "Image", "Network", "Volume", "Reference", "ID", "Name"}
+// What a caller gives in place of a field that cannot be written down: a
+// descriptor of the name, or the path of a file.
+const (
+	sourceFile = "Source" // or SourcePath: what is read
+	targetFile = "Target" // or TargetPath: what is written
+	authFile   = "Auth"   // credentials, the JSON of an X-Registry-Auth header; descriptor only
+	pathSuffix = "Path"
+)
 
 // enqueueJob makes a job of any type that an outside caller may submit:
 // EnqueueJob(type, subject, parameters, flags). Parameters are the request's
 // fields by their names.
 func enqueueJob(c *call) ([]any, error) {
+	return enqueue(c, arg[map[string]godbus.Variant](c, 2), nil, arg[uint64](c, 3))
+}
+
+// enqueueJobWithFDs is [enqueueJob] with descriptors in the place of files.
+func enqueueJobWithFDs(c *call) ([]any, error) {
+	fds := map[string]godbus.UnixFDIndex{}
+	for _, pair := range arg[[][]any](c, 3) {
+		name, index := pair[0].(string), pair[1].(godbus.UnixFDIndex)
+		if _, twice := fds[name]; twice {
+			return nil, refusal.InvalidArgs("descriptor %s is given twice", name)
+		}
+		fds[name] = index
+	}
+	return enqueue(c, arg[map[string]godbus.Variant](c, 2), fds, arg[uint64](c, 4))
+}
+
+func enqueue(c *call, given map[string]godbus.Variant, fds map[string]godbus.UnixFDIndex, flags uint64) ([]any, error) {
 	name, subject := arg[string](c, 0), arg[string](c, 1)
-	if err := checkFlags(arg[uint64](c, 3), 0); err != nil {
+	if err := checkFlags(flags, 0); err != nil {
 		return nil, err
 	}
 	types := c.eng.Types()
@@ -35,132 +61,135 @@ func enqueueJob(c *call) ([]any, error) {
 		return nil, &engine.UnknownTypeError{Type: name}
 	}
 	if types[i].Class != engine.Change {
-		return nil, davit.Errorf(davit.NotSupported, "job %s cannot be enqueued: it is a %s", name, types[i].Class)
+		return nil, davit.Errorf(davit.NotSupported, "job %s cannot be enqueued, it is a %s: call %s.%s", name, types[i].Class, davit.BusName, reach.Table()[name])
 	}
-	fields, err := fieldsOf(types[i], subject, arg[map[string]godbus.Variant](c, 2))
+	file, err := c.fileOf(types[i], given, fds)
 	if err != nil {
 		return nil, err
 	}
-	q, err := c.eng.NewRequest(name, func(target any) error { return fillRequest(target, fields) })
+	fields, err := parameters.Fields(types[i], subject, given)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, file.close())
 	}
-	return c.submit(q)
-}
-
-// fieldsOf returns the request's fields as values for JSON.
-func fieldsOf(t engine.TypeInfo, subject string, parameters map[string]godbus.Variant) (map[string]any, error) {
-	fields := map[string]any{}
-	for name, v := range parameters {
-		if _, ok := t.Parameters[name]; !ok {
-			known := slices.Sorted(maps.Keys(t.Parameters))
-			return nil, refuse(invalidArgs, "job %s has no parameter %s (it has: %s)", t.Name, name, strings.Join(known, ", "))
-		}
-		value, err := plain(v.Value())
-		if err != nil {
-			return nil, refuse(invalidArgs, "parameter %s: %v", name, err)
-		}
-		fields[name] = value
-	}
-	if subject == "" {
-		return fields, nil
-	}
-	for _, name := range subjectFields {
-		if _, ok := t.Parameters[name]; !ok {
-			continue
-		}
-		if _, twice := fields[name]; twice {
-			return nil, refuse(invalidArgs, "job %s: the subject and parameter %s say the same", t.Name, name)
-		}
-		fields[name] = subject
-		return fields, nil
-	}
-	return nil, refuse(invalidArgs, "job %s takes no subject", t.Name)
-}
-
-// plain converts a value from the bus to one that encoding/json writes.
-func plain(v any) (any, error) {
-	switch v := v.(type) {
-	case godbus.Variant:
-		return plain(v.Value())
-	case godbus.UnixFD, godbus.UnixFDIndex, godbus.Signature:
-		return nil, fmt.Errorf("a value of type %s is not understood", godbus.SignatureOf(v))
-	case map[string]godbus.Variant:
-		out := map[string]any{}
-		for k, e := range v {
-			p, err := plain(e.Value())
-			if err != nil {
-				return nil, err
-			}
-			out[k] = p
-		}
-		return out, nil
-	case []godbus.Variant:
-		out := []any{}
-		for _, e := range v {
-			p, err := plain(e.Value())
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, p)
-		}
-		return out, nil
-	}
-	return v, nil
-}
-
-// fillRequest decodes the fields into a request, which is a pointer to a
-// struct of the root package.
-func fillRequest(target any, fields map[string]any) error {
-	if name := streamField(target); name != "" {
-		return davit.Errorf(davit.NotSupported, "this job needs a stream (%s), which only the REST API carries", name)
-	}
-	data, err := json.Marshal(fields)
+	q, err := c.eng.NewRequest(name, func(target any) error {
+		return errors.Join(parameters.Fill(target, fields), file.fill(target))
+	})
 	if err != nil {
-		return refuse(invalidArgs, "the parameters cannot be converted: %v", err)
+		return nil, errors.Join(err, file.close())
 	}
-	dec := json.NewDecoder(strings.NewReader(string(data)))
-	dec.DisallowUnknownFields()
-	err = dec.Decode(target)
-	var mismatch *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &mismatch):
-		return refuse(invalidArgs, "parameter %s must be of type %s", mismatch.Field, signatureFor(mismatch.Type.String()))
-	case err != nil:
-		return refuse(invalidArgs, "%v", err)
+	if file.file == nil {
+		return c.submit(q)
+	}
+	return c.lend(q, file.file)
+}
+
+// jobFile is the file and the credentials that a job of [enqueue] gets.
+type jobFile struct {
+	file *lent.File // nil: it gets none
+	auth *davit.RegistryAuth
+}
+
+func (f *jobFile) close() error {
+	if f.file == nil {
+		return nil
+	}
+	return f.file.Close()
+}
+
+// fileParameters lists the parameters by which a type of job is given a path.
+func fileParameters(jobType string) []string {
+	switch jobType {
+	case "load", "import", "container_extract":
+		return []string{sourceFile + pathSuffix}
+	case "image_export", "export", "container_copy":
+		return []string{targetFile + pathSuffix}
 	}
 	return nil
 }
 
-// streamField returns the name of a field that a caller cannot write down: a
-// reader, a writer or a function.
-func streamField(target any) string {
-	t := reflect.TypeOf(target).Elem()
-	for f := range t.Fields() {
-		if k := f.Type.Kind(); f.Tag.Get("json") == "-" && (k == reflect.Interface || k == reflect.Func) {
-			return f.Name
+// fileOf takes the file out of the parameters, or one of the descriptors.
+func (c *call) fileOf(t engine.TypeInfo, given map[string]godbus.Variant, fds map[string]godbus.UnixFDIndex) (*jobFile, error) {
+	f := &jobFile{}
+	if index, ok := fds[authFile]; ok {
+		delete(fds, authFile)
+		text, err := c.secret(index)
+		if err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal([]byte(text), &f.auth); err != nil || f.auth == nil {
+			return nil, refusal.InvalidArgs("descriptor Auth: not the JSON of credentials")
 		}
 	}
-	return ""
+	wanted := ""
+	if names := fileParameters(t.Name); len(names) > 0 {
+		wanted = strings.TrimSuffix(names[0], pathSuffix)
+	}
+	index, passed := fds[wanted]
+	delete(fds, wanted)
+	for _, name := range slices.Sorted(maps.Keys(fds)) {
+		return nil, refusal.InvalidArgs("job %s takes no descriptor %s", t.Name, name)
+	}
+	path, err := filePath(given, wanted)
+	switch {
+	case err != nil:
+		return nil, err
+	case wanted == "":
+		return f, nil
+	case passed == (path != ""):
+		return nil, refusal.InvalidArgs("job %s needs a file: give the parameter %s%s to EnqueueJob, or the descriptor %s to EnqueueJobWithFDs", t.Name, wanted, pathSuffix, wanted)
+	case passed:
+		f.file, err = c.borrowed(index, wanted == targetFile)
+	case wanted == targetFile:
+		f.file = lent.Target(path)
+	default:
+		f.file, err = lent.Source(path)
+	}
+	return f, err
 }
 
-// signatures are the D-Bus types that the Go types of request fields are best
-// given in.
-var signatures = map[string]string{
-	"string": "s", "bool": "b", "[]string": "as", "map[string]string": "a{ss}", "map[string][]string": "a{sas}",
-	"int": "x", "int32": "i", "int64": "x", "uint": "t", "uint16": "q", "uint32": "u", "uint64": "t", "float64": "d",
-	"time.Duration": "x", "*time.Duration": "x", // nanoseconds
-	"time.Time": "s", // RFC 3339
+// filePath takes the path of a file out of the parameters. Paths are for root,
+// as EnqueueJob is: for another the daemon would open what the caller may not.
+func filePath(given map[string]godbus.Variant, wanted string) (path string, err error) {
+	if wanted == "" {
+		return "", nil
+	}
+	o := parameters.Of(given)
+	parameters.Take(o, wanted+pathSuffix, &path)
+	if o.Err() == nil && path != "" && (!filepath.IsAbs(path) || filepath.Clean(path) != path) {
+		return "", refusal.InvalidArgs("%s%s %q is not an absolute, clean path", wanted, pathSuffix, path)
+	}
+	return path, o.Err()
 }
 
-// signatureFor returns the D-Bus type that a parameter is given in: structures
-// of the root package are dictionaries.
-func signatureFor(goType string) string {
-	if s, ok := signatures[goType]; ok {
-		return s
+// fill gives a request what of it is no parameter.
+func (f *jobFile) fill(target any) error {
+	switch q := target.(type) {
+	case *davit.Load:
+		q.Source = f.file
+	case *davit.Import:
+		q.Source = f.file
+	case *davit.ContainerExtract:
+		q.Source = f.file
+	case *davit.Save:
+		q.Open = f.file.Open
+	case *davit.Export:
+		q.Open = f.file.Open
+	case *davit.ContainerCopy:
+		q.Open = func(davit.FileStat) (io.Writer, error) { return f.file.Open() }
+	case *davit.Pull:
+		q.Auth, f.auth = f.auth, nil
+	case *davit.Push:
+		q.Auth, f.auth = f.auth, nil
+	case *davit.Search:
+		q.Auth, f.auth = f.auth, nil
+	case *davit.Auth:
+		if f.auth == nil {
+			return refusal.InvalidArgs("this job needs the descriptor Auth: give it to EnqueueJobWithFDs")
+		}
+		q.Auth, f.auth = *f.auth, nil
 	}
-	if strings.HasPrefix(goType, "[") {
-		return "av"
+	if f.auth != nil {
+		return refusal.InvalidArgs("this job takes no descriptor Auth")
 	}
-	return "a{sv}"
+	return nil
 }

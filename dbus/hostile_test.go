@@ -238,13 +238,21 @@ func (c *rawClient) send(t *testing.T, m *godbus.Message, fds []int) {
 // expect reads n answers.
 func (c *rawClient) expect(t *testing.T, n int) {
 	t.Helper()
-	for n > 0 {
+	for range n {
+		c.answer(t)
+	}
+}
+
+// answer reads one.
+func (c *rawClient) answer(t *testing.T) *godbus.Message {
+	t.Helper()
+	for {
 		m, err := godbus.DecodeMessage(c.r)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if m.Type != godbus.TypeSignal {
-			n--
+			return m
 		}
 	}
 }

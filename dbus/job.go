@@ -3,23 +3,18 @@
 package dbus
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
+	"io"
 	"math"
-	"os"
-	"time"
 
 	godbus "github.com/godbus/dbus/v5"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/dbus/host"
+	"github.com/davit-engine/davit/dbus/lines"
+	"github.com/davit-engine/davit/dbus/reach"
 	"github.com/davit-engine/davit/engine"
 )
-
-// streamLimit bounds the descriptors that OpenOutput has given out and that
-// are still written to.
-const streamLimit = 256
 
 // fraction returns how far the item that was last reported is, 0 to 1; 0 when
 // its total is unknown.
@@ -51,13 +46,14 @@ func phaseOf(s engine.Snapshot) string {
 	return text(s.Phase)
 }
 
-func jobProperties(s engine.Snapshot) properties {
+func jobProperties(k host.Clock, s engine.Snapshot) properties {
 	p := properties{
 		"Id": s.ID, "Type": s.Type, "Parent": s.Parent, "Subject": text(s.Subject),
 		"State": string(s.State), "Result": string(s.Result), "ErrorName": "", "ErrorMessage": "",
 		"Phase": phaseOf(s), "Progress": fraction(s), "ProgressCurrent": s.Progress.Current, "ProgressTotal": total(s.Progress),
 		"Cancellable": s.Cancellable, "Transport": s.Caller.Transport, "OwnerUID": s.Caller.UID,
 		"EnqueueTimestamp": usec(s.Enqueued), "StartTimestamp": usec(s.Started), "FinishTimestamp": usec(s.Ended),
+		"EnqueueTimestampMonotonic": k.USec(s.Enqueued), "StartTimestampMonotonic": k.USec(s.Started), "FinishTimestampMonotonic": k.USec(s.Ended),
 	}
 	if s.Caller.Transport == "" {
 		p["Transport"] = engine.Internal
@@ -71,7 +67,58 @@ func jobProperties(s engine.Snapshot) properties {
 // failed tells whether the job's error is one: what was so already is not.
 func failed(s engine.Snapshot) bool { return s.Err != nil && s.Result != engine.Skipped }
 
-func cancelJob(_ *call, j *engine.Job) ([]any, error) { return nil, j.Cancel() }
+func cancelJob(c *call, j *engine.Job) ([]any, error) {
+	_, err := ask(c, davit.JobCancel{ID: j.ID()})
+	return nil, err
+}
+
+// afterLine is a line of GetAfter, a(ussso).
+type afterLine struct {
+	ID                   uint32
+	Type, Subject, State string
+	Path                 godbus.ObjectPath
+}
+
+// jobsBefore answers with the jobs that this one waits for.
+func jobsBefore(_ *call, j *engine.Job) ([]any, error) {
+	lines := []afterLine{}
+	for _, o := range j.After() {
+		s := o.Snapshot()
+		lines = append(lines, afterLine{s.ID, s.Type, text(s.Subject), string(s.State), jobPath(s.ID)})
+	}
+	return []any{lines}, nil
+}
+
+// subjectPath returns the object that a job is about, "/" for none. What it
+// made counts more than what it was about, which may have been renamed since.
+func (s *session) subjectPath(ctx context.Context, j engine.Snapshot) godbus.ObjectPath {
+	switch r := j.Output.(type) {
+	case davit.Created:
+		return containerPath(r.ID)
+	case davit.Image:
+		return imagePath(r.ID)
+	case davit.Volume:
+		return pathOf("volume", r.Name)
+	}
+	if j.Subject == "" {
+		return "/"
+	}
+	switch davit.BusName + "." + reach.SubjectKind(j.Type) {
+	case containerInterface:
+		if c, err := engine.Do(ctx, s.eng, davit.ContainerInspect{Container: j.Subject}); err == nil {
+			return containerPath(c.ID)
+		}
+	case imageInterface:
+		if i, err := engine.Do(ctx, s.eng, davit.ImageInspect{Image: j.Subject}); err == nil {
+			return imagePath(i.ID)
+		}
+	case volumeInterface:
+		if v, err := engine.Do(ctx, s.eng, davit.VolumeInspect{Volume: j.Subject}); err == nil {
+			return pathOf("volume", v.Name)
+		}
+	}
+	return "/"
+}
 
 // waitJob answers when the job has finished, also when it has failed: the
 // wait succeeded.
@@ -107,6 +154,12 @@ func outputOf(s engine.Snapshot) map[string]godbus.Variant {
 		out["ExitStatus"] = int32(r.Code)
 	case string:
 		out["Id"] = text(r)
+	case davit.Descriptor:
+		out["Digest"] = string(r.Digest)
+	case davit.Pruned:
+		out["Containers"], out["Volumes"], out["Networks"] = texts(r.Containers), texts(r.Volumes), texts(r.Networks)
+		out["Untagged"], out["Deleted"] = deletions(r.Images)
+		out["Reclaimed"] = uint64(max(0, r.Reclaimed))
 	case []davit.Image:
 		paths := []godbus.ObjectPath{}
 		for _, i := range r {
@@ -114,18 +167,22 @@ func outputOf(s engine.Snapshot) map[string]godbus.Variant {
 		}
 		out["Images"] = paths
 	case []davit.ImageDeletion:
-		untagged, deleted := []string{}, []string{}
-		for _, d := range r {
-			if d.Untagged != "" {
-				untagged = append(untagged, text(d.Untagged))
-			}
-			if d.Deleted != "" {
-				deleted = append(deleted, text(d.Deleted))
-			}
-		}
-		out["Untagged"], out["Deleted"] = untagged, deleted
+		out["Untagged"], out["Deleted"] = deletions(r)
 	}
 	return out.variants()
+}
+
+func deletions(list []davit.ImageDeletion) (untagged, deleted []string) {
+	untagged, deleted = []string{}, []string{}
+	for _, d := range list {
+		if d.Untagged != "" {
+			untagged = append(untagged, text(d.Untagged))
+		}
+		if d.Deleted != "" {
+			deleted = append(deleted, text(d.Deleted))
+		}
+	}
+	return untagged, deleted
 }
 
 // openOutput answers with the reading end of a pipe from which the job's
@@ -135,70 +192,38 @@ func openOutput(c *call, j *engine.Job) ([]any, error) {
 	if err := checkFlags(arg[uint64](c, 0), 0); err != nil {
 		return nil, err
 	}
-	if c.nstreams.Add(1) > streamLimit {
-		c.nstreams.Add(-1)
-		return nil, refuse(limitsExceeded, "%d outputs are open already", streamLimit)
-	}
-	r, w, err := os.Pipe()
+	st, err := newStream(c)
 	if err != nil {
-		c.nstreams.Add(-1)
-		return nil, fmt.Errorf("cannot make a pipe: %w", err)
+		return nil, err
 	}
-	c.files = append(c.files, r)
-	s := c.session
-	s.streams.Go(func() {
-		defer s.nstreams.Add(-1)
+	w, err := st.add("out", output)
+	if err != nil {
+		st.abandon()
+		return nil, err
+	}
+	c.files = append(c.files, st.theirs["out"])
+	ctx, cancel := context.WithCancel(c.session.ctx) //nolint:contextcheck // the stream outlives the call
+	stop, err := st.watch(cancel)
+	if err != nil {
+		cancel()
+	}
+	c.streams.Go(func() {
+		defer st.release()
+		defer cancel()
+		defer stop()
 		defer w.Close()
 		// A reader that does not read must not hold the service up.
-		stop := context.AfterFunc(s.ctx, func() { _ = w.SetWriteDeadline(time.Unix(1, 0)) })
-		defer stop()
-		writeOutput(s.ctx, w, j)
+		defer context.AfterFunc(ctx, func() { _ = w.Close() })()
+		writeOutput(ctx, w, j)
 	})
-	return []any{godbus.UnixFD(r.Fd())}, nil
-}
-
-// progressLine is a line of the Docker API's progress streams.
-type progressLine struct {
-	Status   string          `json:"status,omitempty"`
-	ID       string          `json:"id,omitempty"`
-	Progress *progressDetail `json:"progressDetail,omitempty"`
-	Error    *errorDetail    `json:"errorDetail,omitempty"`
-	Message  string          `json:"error,omitempty"`
-}
-
-type progressDetail struct {
-	Current uint64 `json:"current,omitempty"`
-	Total   uint64 `json:"total,omitempty"`
-}
-
-type errorDetail struct {
-	Message string `json:"message"`
+	return []any{st.only()}, err
 }
 
 // writeOutput follows the job until it has finished or w cannot be written to:
 // the error is then the reader's choice, not a fault.
-func writeOutput(ctx context.Context, w *os.File, j *engine.Job) {
-	var line bytes.Buffer
-	enc := json.NewEncoder(&line)
-	write := func(l progressLine) error {
-		line.Reset()
-		if err := enc.Encode(l); err != nil {
-			return fmt.Errorf("cannot write JSON: %w", err)
-		}
-		_, err := w.Write(line.Bytes())
-		return err
-	}
-	err := j.Watch(ctx, func(p engine.Progress) error {
-		l := progressLine{Status: p.Phase, ID: p.Item}
-		if p.Current != 0 || p.Total != 0 {
-			l.Progress = &progressDetail{p.Current, p.Total}
-		}
-		return write(l)
-	})
-	if err != nil {
-		return
-	}
-	if s := j.Snapshot(); failed(s) {
-		_ = write(progressLine{Error: &errorDetail{s.Err.Error()}, Message: s.Err.Error()})
+func writeOutput(ctx context.Context, w io.Writer, j *engine.Job) {
+	err := j.Watch(ctx, func(p engine.Progress) error { return lines.Write(w, lines.Progress(p)) })
+	if s := j.Snapshot(); err == nil && failed(s) {
+		_ = lines.Write(w, lines.Failure(s.Err)) // to a reader who may have gone
 	}
 }

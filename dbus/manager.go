@@ -4,13 +4,12 @@ package dbus
 
 import (
 	"context"
-	"fmt"
-	"slices"
 	"time"
 
 	godbus "github.com/godbus/dbus/v5"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/dbus/parameters"
 	"github.com/davit-engine/davit/engine"
 )
 
@@ -19,27 +18,37 @@ type nameAndAddress struct{ Name, Address string }
 
 // managerProperties asks the info job: the counts are the service's to tell.
 func (s *session) managerProperties(ctx context.Context) (properties, error) {
-	info, err := engine.Do(engine.WithCaller(ctx, engine.Caller{}), s.eng, davit.Info{}) // everybody may read them
+	info, err := engine.Do(ctx, s.eng, davit.Info{})
 	if err != nil {
 		return nil, err
 	}
 	waiting, finished := s.countJobs()
+	fixed := s.opts.Properties
 	sockets := []nameAndAddress{}
-	for _, n := range s.opts.Properties.Sockets {
+	for _, n := range fixed.Sockets {
 		sockets = append(sockets, nameAndAddress{text(n[0]), text(n[1])})
 	}
 	mode := "legacy" // sd_booted's word for cgroups v1
 	if info.CgroupVersion == "2" {
 		mode = "unified"
 	}
+	var healthy, idleExit time.Duration
+	if fixed.IdleExit != nil {
+		idleExit = fixed.IdleExit()
+	}
+	if fixed.LastHealthCheck != nil {
+		healthy = fixed.LastHealthCheck()
+	}
 	return properties{
-		"Version": davit.Release, "ApiVersion": davit.APIVersion, "MinApiVersion": davit.MinAPIVersion,
-		"StateDirectory": text(s.opts.Properties.DataRoot), "RuntimeDirectory": text(s.opts.Properties.ExecRoot),
-		"StorageDriver": text(s.opts.Properties.StorageDriver), "FirewallBackend": text(info.FirewallBackend),
+		"Version": davit.Release, "ApiVersion": davit.APIVersion, "MinApiVersion": davit.MinAPIVersion, "Features": text(fixed.Features),
+		"StateDirectory": text(fixed.DataRoot), "RuntimeDirectory": text(fixed.ExecRoot), "Slice": text(fixed.Slice),
+		"StorageDriver": text(fixed.StorageDriver), "FirewallBackend": text(info.FirewallBackend),
 		"ListenSockets": sockets, "ControlGroupMode": mode,
 		"NContainers": uint32(info.Containers), "NRunning": uint32(info.Running), "NPaused": uint32(info.Paused),
 		"NImages": uint32(info.Images), "NJobs": waiting, "NFinishedJobs": finished,
 		"FinishedJobRetentionUSec": uint64(engine.RetainFor.Microseconds()),
+		"IdleExitUSec":             uint64(idleExit.Microseconds()), "WatchdogUSec": uint64(fixed.Watchdog.Microseconds()),
+		"LastHealthCheckTimestampMonotonic": uint64(healthy.Microseconds()), "StateSerial": s.serial,
 	}, nil
 }
 
@@ -120,24 +129,44 @@ func listJobs(c *call) ([]any, error) {
 type typeLine struct {
 	Name       string
 	External   bool   // a caller may enqueue it
-	Action     string // what it needs beyond root: nothing yet
+	Action     string // of polkit(8), that it needs at least; "" is root's
 	Parameters map[string]string
 }
 
 func listJobTypes(c *call) ([]any, error) {
 	lines := []typeLine{}
 	for _, t := range c.eng.Types() {
-		parameters := map[string]string{}
+		known := map[string]string{}
 		for name, goType := range t.Parameters {
-			parameters[name] = signatureFor(goType)
+			known[name] = parameters.Signature(goType)
 		}
-		lines = append(lines, typeLine{t.Name, !t.Internal && t.Class == engine.Change, "", parameters})
+		for _, name := range fileParameters(t.Name) {
+			known[name] = "s"
+		}
+		action := t.Action
+		if action != "" {
+			action = davit.BusName + "." + action
+		}
+		lines = append(lines, typeLine{t.Name, !t.Internal && t.Class == engine.Change, action, known})
 	}
 	return []any{lines}, nil
 }
 
-func getJob(c *call) ([]any, error) {
+// jobOf returns the job of an id that the caller may watch. Who may look at
+// the engine is told that there is none.
+func jobOf(c *call) (*engine.Job, error) {
 	j, err := c.eng.Job(arg[uint32](c, 0))
+	if err == nil {
+		return j, c.mayWatch(j)
+	}
+	if denied := c.mayInspect(); denied != nil {
+		return nil, denied
+	}
+	return nil, err
+}
+
+func getJob(c *call) ([]any, error) {
+	j, err := jobOf(c)
 	if err != nil {
 		return nil, err
 	}
@@ -145,31 +174,57 @@ func getJob(c *call) ([]any, error) {
 }
 
 func cancelJobByID(c *call) ([]any, error) {
-	return nil, c.eng.Cancel(arg[uint32](c, 0))
+	_, err := ask(c, davit.JobCancel{ID: arg[uint32](c, 0)})
+	return nil, err
 }
 
 func waitJobByID(c *call) ([]any, error) {
-	j, err := c.eng.Job(arg[uint32](c, 0))
+	j, err := jobOf(c)
 	if err != nil {
 		return nil, err
 	}
 	return waitJob(c, j)
 }
 
-// filtersOf translates a{sv} filters: values are strings or lists of them.
-func filtersOf(options map[string]godbus.Variant) (map[string][]string, error) {
-	filters := map[string][]string{}
-	for name, v := range options {
-		switch v := v.Value().(type) {
-		case string:
-			filters[name] = []string{v}
-		case []string:
-			filters[name] = v
-		default:
-			return nil, refuse(invalidArgs, "filter %s must be of type s or as", name)
-		}
+// reload answers when the configuration was read.
+func reload(c *call) ([]any, error) {
+	_, err := ask(c, davit.Reload{})
+	return nil, err
+}
+
+// prune translates Prune(class, filters, flags).
+func prune(c *call) ([]any, error) {
+	if err := checkFlags(arg[uint64](c, 2), 0); err != nil {
+		return nil, err
 	}
-	return filters, nil
+	filters, err := parameters.Filters(arg[map[string]godbus.Variant](c, 1))
+	if err != nil {
+		return nil, err
+	}
+	return c.submit(davit.Prune{Class: arg[string](c, 0), Filters: filters})
+}
+
+func diskUsage(c *call) ([]any, error) {
+	if err := checkFlags(arg[uint64](c, 0), 0); err != nil {
+		return nil, err
+	}
+	return document(ask(c, davit.DiskUsage{}))
+}
+
+// createContainer translates CreateContainer(name, config, flags), whose config
+// is the body of the Docker API's request.
+func createContainer(c *call) ([]any, error) {
+	if err := checkFlags(arg[uint64](c, 2), 0); err != nil {
+		return nil, err
+	}
+	if c.opts.DecodeCreate == nil {
+		return later(c)
+	}
+	q, err := c.opts.DecodeCreate(arg[string](c, 0), []byte(arg[string](c, 1)))
+	if err != nil {
+		return nil, err
+	}
+	return c.submit(q)
 }
 
 // listArgs checks the arguments that all List methods take: filters and flags.
@@ -177,41 +232,5 @@ func listArgs(c *call) (map[string][]string, error) {
 	if err := checkFlags(arg[uint64](c, 1), 0); err != nil {
 		return nil, err
 	}
-	return filtersOf(arg[map[string]godbus.Variant](c, 0))
-}
-
-// options are the entries of an a{sv} argument that were not taken yet.
-type options struct {
-	values map[string]godbus.Variant
-	err    error // of the first that had a wrong type
-}
-
-// take stores the option of the name in dst if it is there.
-func take[T any](o *options, name string, dst *T) {
-	v, ok := o.values[name]
-	if !ok {
-		return
-	}
-	delete(o.values, name)
-	value, ok := v.Value().(T)
-	if !ok && o.err == nil {
-		o.err = refuse(invalidArgs, "%s must be of type %s, not %s", name, godbus.SignatureOf(*dst), v.Signature())
-	}
-	*dst = value
-}
-
-// finish refuses what was not taken.
-func (o *options) finish() error {
-	if o.err != nil {
-		return o.err
-	}
-	var names []string
-	for name := range o.values {
-		names = append(names, name)
-	}
-	if len(names) > 0 {
-		slices.Sort(names)
-		return refuse(invalidArgs, "unknown property %s", fmt.Sprintf("%q", names[0]))
-	}
-	return nil
+	return parameters.Filters(arg[map[string]godbus.Variant](c, 0))
 }

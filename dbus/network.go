@@ -3,15 +3,21 @@
 package dbus
 
 import (
+	"context"
+	"slices"
+
 	godbus "github.com/godbus/dbus/v5"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/dbus/host"
+	"github.com/davit-engine/davit/dbus/parameters"
+	"github.com/davit-engine/davit/engine"
 )
 
 func networkProperties(n davit.NetworkInfo) properties {
 	return properties{
-		"Id": text(n.ID), "Name": text(n.Name), "Driver": text(n.Driver), "Internal": n.Internal,
-		"InterfaceName": text(n.Link), "CreateTimestamp": usec(n.Created),
+		"Id": text(n.ID), "Name": text(n.Name), "Driver": text(n.Driver), "Scope": "local", "Internal": n.Internal,
+		"InterfaceName": text(n.Link), "InterfaceIndex": host.InterfaceIndex(n.Link), "CreateTimestamp": usec(n.Created),
 	}
 }
 
@@ -42,12 +48,35 @@ func getNetwork(c *call) ([]any, error) {
 	return []any{pathOf("network", n.ID)}, err
 }
 
-func describeNetwork(_ *call, n davit.NetworkInfo) ([]any, error) { return document(n, nil) }
+func describeNetwork(c *call, n davit.NetworkInfo) ([]any, error) {
+	return document(ask(c, davit.NetworkInspect{Network: n.ID}))
+}
 
-func volumeProperties(v davit.Volume) properties {
+// reapplyNetworks translates ReapplyNetworks(flags), and Reapply of a network.
+func reapplyNetworks(c *call) ([]any, error) {
+	if err := checkFlags(arg[uint64](c, 0), 0); err != nil {
+		return nil, err
+	}
+	return c.submit(davit.ReapplyNetworks{})
+}
+
+func volumeProperties(v davit.Volume, references int) properties {
 	return properties{
 		"Name": text(v.Name), "Driver": text(v.Driver), "Mountpoint": text(v.Mountpoint), "CreateTimestamp": usec(v.Created),
+		"NReferences": uint32(references),
 	}
+}
+
+// references counts the containers that mount a volume.
+func (s *session) references(ctx context.Context, volume string) (int, error) {
+	list, err := engine.Do(ctx, s.eng, davit.Containers{All: true})
+	n := 0
+	for _, c := range list {
+		if slices.ContainsFunc(c.Mounts, func(m davit.Mount) bool { return m.Type == "volume" && m.Name == volume }) {
+			n++
+		}
+	}
+	return n, err
 }
 
 // volumeLine is a line of ListVolumes, a(sssto).
@@ -82,14 +111,14 @@ func createVolume(c *call) ([]any, error) {
 	if err := checkFlags(arg[uint64](c, 3), 0); err != nil {
 		return nil, err
 	}
-	o := &options{values: arg[map[string]godbus.Variant](c, 2)}
-	take(o, "Labels", &q.Labels)
-	for name := range o.values {
+	o := parameters.Of(arg[map[string]godbus.Variant](c, 2))
+	parameters.Take(o, "Labels", &q.Labels)
+	for _, name := range o.Rest() {
 		var value string
-		take(o, name, &value)
+		parameters.Take(o, name, &value)
 		q.Options[name] = value
 	}
-	if err := o.finish(); err != nil {
+	if err := o.Finish(); err != nil {
 		return nil, err
 	}
 	return c.submit(q)
@@ -110,4 +139,11 @@ func deleteVolume(c *call, name string, flags uint64) ([]any, error) {
 	return c.submit(davit.VolumeDelete{Volume: name, Force: flags&flagForce != 0})
 }
 
-func describeVolume(_ *call, v davit.Volume) ([]any, error) { return document(v, nil) }
+func describeVolume(c *call, v davit.Volume) ([]any, error) {
+	return document(ask(c, davit.VolumeInspect{Volume: v.Name}))
+}
+
+// volumeDirectory answers with the volume's directory.
+func volumeDirectory(c *call, v davit.Volume) ([]any, error) {
+	return c.directory(ask(c, davit.VolumeDirectory{Volume: v.Name}))
+}

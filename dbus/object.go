@@ -4,6 +4,7 @@ package dbus
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/dbus/objectpath"
+	"github.com/davit-engine/davit/dbus/refusal"
 	"github.com/davit-engine/davit/engine"
 )
 
@@ -26,7 +29,9 @@ type object struct {
 	iface      string // "" for a node that is only there for its children
 	thing      any    // what the interface's handlers work on
 	properties func(context.Context) (properties, error)
-	children   []string
+	// set changes a property that can be written; nil: none can.
+	set      func(c *call, name string, value godbus.Variant) error
+	children func(context.Context) ([]string, error) // nil: there are none
 }
 
 // manager is the thing behind rootPath.
@@ -45,6 +50,7 @@ type collection struct {
 func collections() []collection {
 	return []collection{
 		{"container", containerInterface, (*session).findContainer, (*session).containerKeys},
+		{"exec", execInterface, (*session).findExec, (*session).execKeys},
 		{"image", imageInterface, (*session).findImage, (*session).imageKeys},
 		{"job", jobInterface, (*session).findJob, (*session).jobKeys},
 		{"network", networkInterface, (*session).findNetwork, (*session).networkKeys},
@@ -54,31 +60,47 @@ func collections() []collection {
 
 // static tells whether the path exists whatever the engine does.
 func static(path godbus.ObjectPath) bool {
-	if path == "/" || path == rootPath || strings.HasPrefix(string(rootPath), string(path)+"/") {
+	if path == rootPath || path == logControlPath || len(childrenOf(path)) > 0 {
 		return true
 	}
 	dir, ok := strings.CutPrefix(string(path), string(rootPath)+"/")
 	return ok && slices.ContainsFunc(collections(), func(c collection) bool { return c.name == dir })
 }
 
-// resolve finds the object of a path. The children of a directory are listed
-// only when list is true.
-func (s *session) resolve(ctx context.Context, path godbus.ObjectPath, list bool) (object, error) {
-	below, ok := strings.CutPrefix(string(path), string(rootPath)+"/")
-	switch {
-	case path == rootPath:
-		o := object{iface: managerInterface, thing: manager{}, properties: s.managerProperties}
-		for _, c := range collections() {
-			o.children = append(o.children, c.name)
+// childrenOf lists the nodes on the way from path to the objects that always
+// are.
+func childrenOf(path godbus.ObjectPath) (names []string) {
+	above := strings.TrimSuffix(string(path), "/") + "/"
+	for _, object := range []godbus.ObjectPath{rootPath, logControlPath} {
+		if rest, ok := strings.CutPrefix(string(object), above); ok {
+			name, _, _ := strings.Cut(rest, "/")
+			names = append(names, name)
 		}
-		return o, nil
-	case !ok && static(path):
-		rest := strings.TrimPrefix(string(rootPath), strings.TrimSuffix(string(path), "/")+"/")
-		child, _, _ := strings.Cut(rest, "/")
-		return object{children: []string{child}}, nil
-	case !ok:
-		return object{}, unknown(path)
 	}
+	return slices.Compact(names)
+}
+
+// resolve finds the object of a path.
+func (s *session) resolve(ctx context.Context, path godbus.ObjectPath) (object, error) {
+	switch below, ok := strings.CutPrefix(string(path), string(rootPath)+"/"); {
+	case ok:
+		return s.resolveBelow(ctx, path, below)
+	case path == rootPath:
+		return object{iface: managerInterface, thing: manager{}, properties: s.managerProperties, children: func(context.Context) (names []string, _ error) {
+			for _, c := range collections() {
+				names = append(names, c.name)
+			}
+			return names, nil
+		}}, nil
+	case path == logControlPath:
+		return object{iface: logControlInterface, thing: logControl{}, properties: s.logProperties, set: setLogProperty}, nil
+	case static(path):
+		return object{children: func(context.Context) ([]string, error) { return childrenOf(path), nil }}, nil
+	}
+	return object{}, unknown(path)
+}
+
+func (s *session) resolveBelow(ctx context.Context, path godbus.ObjectPath, below string) (object, error) {
 	dir, element, deep := strings.Cut(below, "/")
 	i := slices.IndexFunc(collections(), func(c collection) bool { return c.name == dir })
 	if i < 0 {
@@ -86,9 +108,9 @@ func (s *session) resolve(ctx context.Context, path godbus.ObjectPath, list bool
 	}
 	c := collections()[i]
 	if !deep {
-		return s.directory(ctx, c, list)
+		return object{children: func(ctx context.Context) ([]string, error) { return s.list(ctx, c) }}, nil
 	}
-	key, ok := unescape(element)
+	key, ok := objectpath.Unescape(element)
 	if !ok {
 		return object{}, unknown(path)
 	}
@@ -100,68 +122,27 @@ func (s *session) resolve(ctx context.Context, path godbus.ObjectPath, list bool
 	return o, err
 }
 
-func (s *session) directory(ctx context.Context, c collection, list bool) (object, error) {
-	var o object
-	if !list {
-		return o, nil
+// list returns the elements of a directory, for those who may look: to others
+// it is empty, and they are not asked to authenticate for it.
+func (s *session) list(ctx context.Context, c collection) ([]string, error) {
+	caller := engine.CallerOf(ctx)
+	caller.Interactive = false
+	if s.eng.Authorize(engine.WithCaller(ctx, caller), inspect) != nil {
+		return nil, nil
 	}
-	keys, err := c.keys(s, ctx)
-	for _, k := range keys {
-		o.children = append(o.children, escape(k))
+	keys, err := c.keys(s, asDaemon(ctx))
+	for i, k := range keys {
+		keys[i] = objectpath.Escape(k)
 	}
-	return o, err
+	return keys, err
 }
 
-func unknown(path godbus.ObjectPath) error { return refuse(unknownObject, "no such object: %s", path) }
-
-// escape makes an element of an object path of any string, as
-// sd_bus_path_encode(3) does.
-func escape(s string) string {
-	if s == "" {
-		return "_"
-	}
-	const hex = "0123456789abcdef"
-	var b strings.Builder
-	for i := range len(s) {
-		c := s[i]
-		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || i > 0 && c >= '0' && c <= '9' {
-			b.WriteByte(c)
-			continue
-		}
-		b.WriteByte('_')
-		b.WriteByte(hex[c>>4])
-		b.WriteByte(hex[c&15])
-	}
-	return b.String()
-}
-
-// unescape is the inverse of [escape]. Only what escape makes is valid, so
-// that an object has one path.
-func unescape(element string) (string, bool) {
-	if element == "_" {
-		return "", true
-	}
-	var b strings.Builder
-	for i := 0; i < len(element); i++ {
-		c := element[i]
-		if c == '_' {
-			if i+2 >= len(element) {
-				return "", false
-			}
-			n, err := strconv.ParseUint(element[i+1:i+3], 16, 8)
-			if err != nil {
-				return "", false
-			}
-			c = byte(n)
-			i += 2
-		}
-		b.WriteByte(c)
-	}
-	return b.String(), escape(b.String()) == element
+func unknown(path godbus.ObjectPath) error {
+	return refusal.New(refusal.NameUnknownObject, "no such object: %s", path)
 }
 
 func pathOf(dir, key string) godbus.ObjectPath {
-	return rootPath + "/" + godbus.ObjectPath(dir+"/"+escape(key))
+	return rootPath + "/" + godbus.ObjectPath(dir+"/"+objectpath.Escape(key))
 }
 
 func jobPath(id uint32) godbus.ObjectPath { return pathOf("job", strconv.FormatUint(uint64(id), 10)) }
@@ -185,7 +166,12 @@ func (s *session) findJob(_ context.Context, key string) (object, error) {
 	if err != nil {
 		return object{}, err
 	}
-	return object{thing: j, properties: func(context.Context) (properties, error) { return jobProperties(j.Snapshot()), nil }}, nil
+	return object{thing: j, properties: func(ctx context.Context) (properties, error) {
+		snap := j.Snapshot()
+		p := jobProperties(s.clock, snap)
+		p["SubjectPath"] = s.subjectPath(ctx, snap)
+		return p, nil
+	}}, nil
 }
 
 func (s *session) jobKeys(context.Context) ([]string, error) {
@@ -201,7 +187,11 @@ func (s *session) findContainer(ctx context.Context, key string) (object, error)
 	if err == nil && c.ID != key {
 		err = davit.Errorf(davit.NoSuchContainer, "no such container: %s", key) // only the whole id is a path
 	}
-	return object{thing: c, properties: func(context.Context) (properties, error) { return containerProperties(c), nil }}, err
+	return object{thing: c, properties: func(context.Context) (properties, error) {
+		p := containerProperties(c)
+		maps.Copy(p, hostProperties(c))
+		return p, nil
+	}}, err
 }
 
 func (s *session) containerKeys(ctx context.Context) ([]string, error) {
@@ -209,6 +199,21 @@ func (s *session) containerKeys(ctx context.Context) ([]string, error) {
 	var keys []string
 	for _, c := range list {
 		keys = append(keys, c.ID)
+	}
+	return keys, err
+}
+
+func (s *session) findExec(ctx context.Context, key string) (object, error) {
+	x, err := engine.Do(ctx, s.eng, davit.ExecInspect{ID: key})
+	return object{thing: x, properties: func(context.Context) (properties, error) { return execProperties(x), nil }}, err
+}
+
+// execKeys lists the sessions that run.
+func (s *session) execKeys(ctx context.Context) ([]string, error) {
+	list, err := engine.Do(ctx, s.eng, davit.Containers{All: true})
+	var keys []string
+	for _, c := range list {
+		keys = append(keys, c.ExecIDs...)
 	}
 	return keys, err
 }
@@ -249,7 +254,10 @@ func (s *session) networkKeys(ctx context.Context) ([]string, error) {
 
 func (s *session) findVolume(ctx context.Context, key string) (object, error) {
 	v, err := engine.Do(ctx, s.eng, davit.VolumeInspect{Volume: key})
-	return object{thing: v, properties: func(context.Context) (properties, error) { return volumeProperties(v), nil }}, err
+	return object{thing: v, properties: func(ctx context.Context) (properties, error) {
+		n, err := s.references(ctx, v.Name)
+		return volumeProperties(v, n), err
+	}}, err
 }
 
 func (s *session) volumeKeys(ctx context.Context) ([]string, error) {

@@ -3,15 +3,11 @@
 package dbus
 
 import (
-	"math"
-	"net"
-	"net/netip"
-	"strconv"
-	"strings"
-
 	godbus "github.com/godbus/dbus/v5"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/dbus/parameters"
+	"github.com/davit-engine/davit/dbus/refusal"
 )
 
 // runContainer translates RunContainer(image, name, argv, properties, flags),
@@ -24,130 +20,10 @@ func runContainer(c *call) ([]any, error) {
 		return nil, err
 	}
 	if create.Config.Image == "" {
-		return nil, refuse(invalidArgs, "no image is named")
+		return nil, refusal.InvalidArgs("no image is named")
 	}
-	if err := runProperties(&create, arg[map[string]godbus.Variant](c, 3)); err != nil {
+	if err := parameters.Run(&create, arg[map[string]godbus.Variant](c, 3)); err != nil {
 		return nil, err
 	}
 	return c.submit(davit.Run{Create: create, Pull: true})
-}
-
-func runProperties(create *davit.Create, values map[string]godbus.Variant) error {
-	cfg, host := &create.Config, &create.HostConfig
-	var memory, tasks, cpu uint64
-	var restart string
-	var publish []string
-	o := &options{values: values}
-	take(o, "Environment", &cfg.Env)
-	take(o, "User", &cfg.User)
-	take(o, "WorkingDirectory", &cfg.WorkingDir)
-	take(o, "Labels", &cfg.Labels)
-	take(o, "TTY", &cfg.Tty)
-	take(o, "Binds", &host.Binds)
-	take(o, "Privileged", &host.Privileged)
-	take(o, "Network", &host.NetworkMode)
-	take(o, "MemoryMax", &memory)
-	take(o, "TasksMax", &tasks)
-	take(o, "CPUQuotaPerSecUSec", &cpu)
-	take(o, "Restart", &restart)
-	take(o, "Publish", &publish)
-	if err := o.finish(); err != nil {
-		return err
-	}
-	var err error
-	if host.Memory, err = limit("MemoryMax", memory, 1); err != nil {
-		return err
-	}
-	if host.PidsLimit, err = limit("TasksMax", tasks, 1); err != nil {
-		return err
-	}
-	if host.NanoCPUs, err = limit("CPUQuotaPerSecUSec", cpu, 1000); err != nil {
-		return err
-	}
-	if host.RestartPolicy, err = restartPolicy(restart); err != nil {
-		return err
-	}
-	return publishPorts(create, publish)
-}
-
-// limit converts a limit in systemd's form, where UINT64_MAX is none, to
-// Docker's, where 0 is.
-func limit(name string, v uint64, factor int64) (int64, error) {
-	if v == math.MaxUint64 {
-		return 0, nil
-	}
-	if v > uint64(math.MaxInt64/factor) {
-		return 0, refuse(invalidArgs, "%s is too large: %d", name, v)
-	}
-	return int64(v) * factor, nil
-}
-
-// restartPolicy reads "always" or "on-failure:3".
-func restartPolicy(s string) (davit.RestartPolicy, error) {
-	name, count, counted := strings.Cut(s, ":")
-	policy := davit.RestartPolicy{Name: name}
-	if !counted {
-		return policy, nil
-	}
-	n, err := strconv.ParseUint(count, 10, 31)
-	if err != nil {
-		return policy, refuse(invalidArgs, "Restart %q: the number of retries is not a number", s)
-	}
-	policy.MaximumRetryCount = int(n)
-	return policy, nil
-}
-
-// publishPorts reads published ports in docker run's form,
-// [[address:][port[-port]]:]port[/protocol].
-func publishPorts(create *davit.Create, publish []string) error {
-	for _, spec := range publish {
-		port, binding, err := publishedPort(spec)
-		if err != nil {
-			return err
-		}
-		if create.HostConfig.PortBindings == nil {
-			create.HostConfig.PortBindings = map[string][]davit.PortBinding{}
-			create.Config.ExposedPorts = map[string]struct{}{}
-		}
-		create.Config.ExposedPorts[port] = struct{}{}
-		create.HostConfig.PortBindings[port] = append(create.HostConfig.PortBindings[port], binding)
-	}
-	return nil
-}
-
-func publishedPort(spec string) (port string, b davit.PortBinding, err error) {
-	wrong := refuse(invalidArgs, "Publish %q: not of the form [[ADDRESS:]PORT:]PORT[/PROTOCOL]", spec)
-	rest, proto, ok := strings.Cut(spec, "/")
-	if !ok {
-		proto = "tcp"
-	}
-	host, port := "", rest
-	if i := strings.LastIndexByte(rest, ':'); i >= 0 {
-		host, port = rest[:i], rest[i+1:]
-	}
-	b.HostPort = host
-	if strings.Contains(host, ":") {
-		var address string
-		if address, b.HostPort, err = net.SplitHostPort(host); err != nil {
-			return "", b, wrong
-		}
-		ip, err := netip.ParseAddr(address)
-		if err != nil {
-			return "", b, wrong
-		}
-		b.HostIP = ip.String()
-	}
-	if !isPort(port) || (proto != "tcp" && proto != "udp") {
-		return "", b, wrong
-	}
-	first, last, ranged := strings.Cut(b.HostPort, "-")
-	if (b.HostPort != "" && !isPort(first)) || (ranged && !isPort(last)) {
-		return "", b, wrong
-	}
-	return port + "/" + proto, b, nil
-}
-
-func isPort(s string) bool {
-	n, err := strconv.ParseUint(s, 10, 16)
-	return err == nil && n > 0
 }

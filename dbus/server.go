@@ -17,6 +17,9 @@ import (
 	godbus "github.com/godbus/dbus/v5"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/dbus/catalog"
+	"github.com/davit-engine/davit/dbus/host"
+	"github.com/davit-engine/davit/dbus/wire"
 	"github.com/davit-engine/davit/engine"
 )
 
@@ -33,7 +36,27 @@ type Properties struct {
 	DataRoot      string
 	ExecRoot      string
 	StorageDriver string
+	Slice         string      // that containers are in; "" without systemd
 	Sockets       [][2]string // name and address of each listening socket
+	Features      string      // words of what was built in, separated by blanks
+	Watchdog      time.Duration
+	// IdleExit returns after how long without work the daemon exits; 0, or no
+	// function, is never.
+	IdleExit func() time.Duration
+	// LastHealthCheck returns when the daemon last found itself healthy, by
+	// CLOCK_MONOTONIC; 0 is never. nil means the same.
+	LastHealthCheck func() time.Duration
+}
+
+// LogControl is what org.freedesktop.LogControl1(5) shows of the daemon's log,
+// and changes.
+type LogControl struct {
+	Target string // "journal" or "console"
+	// Level returns, and SetLevel sets, the least important level that is
+	// logged: debug, info, warn or error. Without them the level is info, and
+	// stays.
+	Level    func() string
+	SetLevel func(level string) error
 }
 
 // Options of [New].
@@ -41,6 +64,13 @@ type Options struct {
 	Log        *slog.Logger // nil: nothing is logged
 	Address    string       // "" is $DBUS_SYSTEM_BUS_ADDRESS, else the system bus
 	Properties Properties
+	LogControl LogControl
+	// Begin is called when a call or a stream begins, and what it returns when
+	// that ends: a daemon with either is not idle. It may be nil.
+	Begin func() (end func())
+	// DecodeCreate reads the Docker API's configuration of a container, for
+	// CreateContainer; without it that is not supported.
+	DecodeCreate func(name string, config []byte) (davit.Create, error)
 }
 
 // Server serves an engine on the bus.
@@ -48,7 +78,9 @@ type Server struct {
 	eng     *engine.Engine
 	log     *slog.Logger
 	opts    Options
-	methods map[string]handler // by interface.member
+	methods map[string]row // by interface.member
+	clock   host.Clock
+	serial  uint64 // of this run of the daemon
 	current atomic.Pointer[session]
 }
 
@@ -59,24 +91,34 @@ func New(eng *engine.Engine, opts Options) *Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{eng: eng, log: log, opts: opts, methods: methodTable()}
+	return &Server{eng: eng, log: log, opts: opts, methods: methodTable(), clock: host.NewClock(), serial: uint64(time.Now().UnixMicro())}
+}
+
+// begin tells the daemon that something begins; what it returns, that it ended.
+func (s *Server) begin() (end func()) {
+	if s.opts.Begin == nil {
+		return func() {}
+	}
+	return s.opts.Begin()
 }
 
 // session is one connection of a server to the bus.
 type session struct {
 	*Server
-	catalog  catalog
-	wire     *wire
+	catalog  catalog.Catalog
+	wire     *wire.Wire
 	conn     *godbus.Conn
 	ctx      context.Context // of the connection: ends when it is closed
 	stopping context.Context // ends when the service begins to shut down
 	peers    peers
 	refusals sync.WaitGroup // answers to calls that were not admitted
-	streams  sync.WaitGroup // goroutines that write to descriptors handed out
-	nstreams atomic.Int32
-	active   int // jobs, by the notices; only the watcher touches it
+	streams  sync.WaitGroup // goroutines that serve descriptors of callers
+	// By the notices of the engine; only their reader touches them.
+	active    int // jobs
+	reloading bool
 
 	mu       sync.Mutex
+	nstreams map[uint32]int // open streams by user
 	inflight int
 	draining bool
 	drained  chan struct{}
@@ -126,14 +168,14 @@ func (s *Server) connect(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	sock, err := dial(s.opts.Address)
+	sock, err := wire.Dial(s.opts.Address)
 	if err != nil {
 		return nil, err
 	}
 	life, end := context.WithCancel(bare{context.WithoutCancel(ctx)})
-	sess := &session{Server: s, catalog: cat, ctx: life, stopping: ctx, drained: make(chan struct{})}
+	sess := &session{Server: s, catalog: cat, ctx: life, stopping: ctx, drained: make(chan struct{}), nstreams: map[uint32]int{}}
 	sess.peers.known = map[string]*peer{}
-	sess.wire = &wire{conn: sock, log: s.log, calls: sess.accept, later: sess.refusals.Go}
+	sess.wire = wire.New(sock, wire.Options{Log: s.log, Calls: sess.accept, Later: sess.refusals.Go})
 	sess.conn, err = godbus.NewConn(sess.wire, godbus.WithContext(life), godbus.WithSignalHandler(sess), //nolint:contextcheck // life is ctx without its values and end
 		godbus.WithSerialGenerator(sess.wire), godbus.WithAuth(godbus.AuthExternal(strconv.Itoa(os.Geteuid()))))
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	godbus "github.com/godbus/dbus/v5"
@@ -26,27 +27,41 @@ func (s *session) emit(path godbus.ObjectPath, iface, member string, body ...any
 }
 
 // changed tells of properties whose values changed.
-func (s *session) changed(path godbus.ObjectPath, iface string, p properties) {
-	s.emit(path, propertiesInterface, "PropertiesChanged", iface, p.variants(), []string{})
+func (s *session) changed(path godbus.ObjectPath, iface string, p properties, invalid ...string) {
+	s.emit(path, propertiesInterface, "PropertiesChanged", iface, p.variants(), append([]string{}, invalid...))
 }
 
 // notice turns the engine's notices into signals, in their order.
 func (s *session) notice(n engine.Notice) {
 	snap := n.Job.Snapshot()
 	path := jobPath(snap.ID)
-	p := jobProperties(snap)
+	p := jobProperties(s.clock, snap)
 	switch n.Kind {
 	case engine.JobNew:
 		s.emit(rootPath, managerInterface, "JobNew", snap.ID, path, p["Subject"])
 		s.changedJobs(1)
 	case engine.JobChanged:
-		s.changed(path, jobInterface, p.only("State", "Phase", "StartTimestamp"))
+		s.changed(path, jobInterface, p.only("State", "Phase", "StartTimestamp", "StartTimestampMonotonic"))
+		s.reloads(snap)
 	case engine.JobProgress:
 		s.emit(path, jobInterface, "ProgressUpdate", text(n.Progress.Phase), text(n.Progress.Item), n.Progress.Current, total(n.Progress))
 	case engine.JobRemoved:
-		s.changed(path, jobInterface, p.only("State", "Result", "Phase", "ErrorName", "ErrorMessage", "StartTimestamp", "FinishTimestamp"))
+		s.changed(path, jobInterface, p.only("State", "Result", "Phase", "ErrorName", "ErrorMessage",
+			"StartTimestamp", "StartTimestampMonotonic", "FinishTimestamp", "FinishTimestampMonotonic"))
+		s.reloads(snap)
 		s.emit(rootPath, managerInterface, "JobRemoved", snap.ID, path, p["Subject"], p["Result"])
 		s.changedJobs(-1)
+	}
+}
+
+// reloads tells that the configuration is being read, and that it was.
+func (s *session) reloads(j engine.Snapshot) {
+	if j.Type != (davit.Reload{}).JobType() {
+		return
+	}
+	if active := j.State == engine.Running; active != s.reloading {
+		s.reloading = active
+		s.emit(rootPath, managerInterface, "Reloading", active)
 	}
 }
 
@@ -124,28 +139,56 @@ func (f *follower) event(e davit.Event) error {
 		f.container(e)
 	case "image":
 		f.refresh(true)
+	case "network":
+		f.announce(e, "Network", pathOf("network", e.ActorID))
+	case "volume":
+		f.announce(e, "Volume", pathOf("volume", e.ActorID))
 	}
 	return nil
+}
+
+// announce tells of a thing that was made or removed.
+func (f *follower) announce(e davit.Event, kind string, path godbus.ObjectPath) {
+	switch e.Action {
+	case "create":
+		f.emit(rootPath, managerInterface, kind+"New", text(e.ActorID), path)
+	case "destroy":
+		f.emit(rootPath, managerInterface, kind+"Removed", text(e.ActorID), path)
+	}
+}
+
+// exec tells of a session that began or ended. The action of a beginning is
+// followed by the command.
+func (f *follower) exec(e davit.Event) {
+	id := e.Attributes["execID"]
+	x, err := engine.Do(f.ctx, f.eng, davit.ExecInspect{ID: id})
+	if err != nil {
+		return
+	}
+	f.changed(execPath(id), execInterface, execProperties(x).only("State", "Leader", "ExitStatus"))
 }
 
 func (f *follower) container(e davit.Event) {
 	path := containerPath(e.ActorID)
 	status := davit.StatusDead
-	switch e.Action {
+	switch action, _, _ := strings.Cut(e.Action, ":"); action {
 	case "create":
-		f.emit(rootPath, managerInterface, "ContainerNew", text(e.ActorID), path)
+		f.announce(e, "Container", path)
+		return
+	case "exec_start", "exec_die":
+		f.exec(e)
 		return
 	case "destroy":
-		f.emit(rootPath, managerInterface, "ContainerRemoved", text(e.ActorID), path)
+		f.announce(e, "Container", path)
 	case "start", "die", "stop", "kill", "restart", "pause", "unpause", "oom", "rename", "update":
 		c, err := engine.Do(f.ctx, f.eng, davit.ContainerInspect{Container: e.ActorID})
 		if err != nil {
 			return // it has been removed, which is told by another event
 		}
 		status = c.State.Status
-		f.changed(path, containerInterface, containerProperties(c).only(containerChanges...))
+		f.changed(path, containerInterface, containerProperties(c).only(containerChanges()...), containerInvalid()...)
 	default:
-		return // attach, resize, exec_…: no property changes
+		return // attach, resize, …: no property changes
 	}
 	if f.setRunning(e.ActorID, status) {
 		f.changed(rootPath, managerInterface, properties{"NRunning": uint32(len(f.running))})

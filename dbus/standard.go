@@ -7,9 +7,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	godbus "github.com/godbus/dbus/v5"
+
+	"github.com/davit-engine/davit/dbus/refusal"
 )
 
 func ping(*call) ([]any, error) { return nil, nil }
@@ -23,11 +26,18 @@ func machineID(*call) ([]any, error) {
 }
 
 func introspectObject(c *call) ([]any, error) {
-	var interfaces []string
+	interfaces := slices.Clone(standardInterfaces)
 	if c.object.iface != "" {
-		interfaces = []string{c.object.iface}
+		interfaces = append(interfaces, c.object.iface)
 	}
-	out, err := c.catalog.describe(interfaces, c.object.children)
+	var children []string
+	if c.object.children != nil {
+		var err error
+		if children, err = c.object.children(c.ctx); err != nil {
+			return nil, err
+		}
+	}
+	out, err := c.catalog.Describe(interfaces, children)
 	return []any{out}, err
 }
 
@@ -35,11 +45,11 @@ func introspectObject(c *call) ([]any, error) {
 func propertiesOf(c *call, iface string) (properties, error) {
 	switch {
 	case iface != "" && iface == c.object.iface:
-		return c.object.properties(c.ctx)
+		return c.object.properties(asDaemon(c.ctx))
 	case iface == peerInterface || iface == introspectInterface || iface == propertiesInterface:
 		return nil, nil
 	}
-	return nil, refuse(unknownInterface, "%s has no interface %s", c.path, iface)
+	return nil, refusal.New(refusal.NameUnknownInterface, "%s has no interface %s", c.path, iface)
 }
 
 func getProperty(c *call) ([]any, error) {
@@ -50,7 +60,7 @@ func getProperty(c *call) ([]any, error) {
 	}
 	v, ok := values[name]
 	if !ok {
-		return nil, refuse(unknownProperty, "%s has no property %s", c.path, name)
+		return nil, refusal.New(refusal.NameUnknownProperty, "%s has no property %s", c.path, name)
 	}
 	return []any{godbus.MakeVariant(v)}, nil
 }
@@ -63,12 +73,16 @@ func getAllProperties(c *call) ([]any, error) {
 	return []any{values.variants()}, nil
 }
 
-// setProperty refuses: every property is read-only.
+// setProperty sets one of those that the interface says can be.
 func setProperty(c *call) ([]any, error) {
 	if _, err := getProperty(c); err != nil {
 		return nil, err
 	}
-	return nil, refuse(propertyReadOnly, "property %s is read-only", arg[string](c, 1))
+	iface, name := arg[string](c, 0), arg[string](c, 1)
+	if c.object.set == nil || !c.catalog.Writable(iface, name) {
+		return nil, refusal.New(refusal.NamePropertyReadOnly, "property %s is read-only", name)
+	}
+	return nil, c.object.set(c, name, arg[godbus.Variant](c, 2))
 }
 
 func (p properties) variants() map[string]godbus.Variant {

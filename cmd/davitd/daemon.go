@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,7 @@ type daemon struct {
 	activity *activity
 	pause    *activation.Pause
 	health   *health
+	healthy  atomic.Uint64 // when health last found all well: CLOCK_MONOTONIC, in microseconds
 	sockets  []activation.Socket
 	registry *registry.Client
 	api      *api.Server
@@ -223,10 +225,24 @@ func (d *daemon) openDoors(drivers *service.Drivers) {
 		shown = append(shown, [2]string{s.Name, s.Listener.Addr().Network() + ":" + s.Listener.Addr().String()})
 	}
 	d.api = api.New(d.eng, api.Options{Log: d.log, Sockets: sockets, Begin: d.activity.begin})
-	d.bus = &busDoor{log: d.log, supervised: d.systemd.Supervised(), server: dbus.New(d.eng, dbus.Options{Log: d.log, Properties: dbus.Properties{
-		DataRoot: d.config.DataRoot, ExecRoot: d.config.ExecRoot, StorageDriver: "overlay", Sockets: shown,
-	}})}
+	d.bus = &busDoor{log: d.log, supervised: d.systemd.Supervised(), server: dbus.New(d.eng, d.busOptions(shown))}
 	drivers.REST, drivers.Gate, drivers.Bus = d.api, d.api, d.bus
+}
+
+func (d *daemon) busOptions(sockets [][2]string) dbus.Options {
+	return dbus.Options{
+		Log: d.log, Begin: d.activity.begin, DecodeCreate: api.DecodeCreate,
+		Properties: dbus.Properties{
+			DataRoot: d.config.DataRoot, ExecRoot: d.config.ExecRoot, StorageDriver: "overlay", Sockets: sockets,
+			Slice: "davit.slice", Watchdog: d.systemd.WatchdogInterval(),
+			IdleExit:        func() time.Duration { return time.Duration(d.live.Load().IdleExit) },
+			LastHealthCheck: func() time.Duration { return time.Duration(d.healthy.Load()) * time.Microsecond },
+		},
+		LogControl: dbus.LogControl{
+			Target: logTarget(os.Stderr), Level: func() string { return strings.ToLower(d.level.Level().String()) },
+			SetLevel: func(level string) error { return setLevel(d.level, level) },
+		},
+	}
 }
 
 // bootProbe bounds the self-check of a daemon that is about to say READY.
@@ -248,7 +264,7 @@ func (d *daemon) boot(ctx context.Context, stop <-chan struct{}) error {
 	}
 	d.health = &health{
 		eng: d.eng, log: d.log, systemd: d.systemd, interval: d.systemd.WatchdogInterval(), faults: d.faults,
-		api: d.api.Probe, bus: d.bus.ping, activity: d.activity,
+		api: d.api.Probe, bus: d.bus.ping, activity: d.activity, last: &d.healthy,
 	}
 	d.life.phase("Checking that all answers")
 	if err := d.health.once(ctx, bootProbe); err != nil {

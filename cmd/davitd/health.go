@@ -31,7 +31,7 @@ type health struct {
 
 	dumped bool                 // since all was well; only the watchdog's goroutine
 	late   map[uint32]time.Time // jobs that were cancelled for being overdue, and when
-	last   atomic.Uint64        // monotonic time of the latest round that passed, in microseconds
+	last   *atomic.Uint64       // monotonic time of the latest round that passed, in microseconds
 }
 
 // run runs the watchdog until ctx ends.

@@ -60,6 +60,15 @@ func logged(key, value string) (journal.Attr, bool) {
 	return journal.Attr{}, false
 }
 
+// logTarget is where the log goes, in the words of
+// org.freedesktop.LogControl1(5).
+func logTarget(stderr *os.File) string {
+	if journal.Connected(stderr) {
+		return "journal"
+	}
+	return "console"
+}
+
 func setLevel(v *slog.LevelVar, name string) error {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(name)); err != nil {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package dbus
+// Package wire is the connection to a message bus below godbus, which sees a
+// transport that passes no descriptors. It takes method calls out of the
+// stream, with the descriptors that came along.
+package wire
 
 import (
 	"bytes"
@@ -18,6 +21,8 @@ import (
 	"time"
 
 	godbus "github.com/godbus/dbus/v5"
+
+	"github.com/davit-engine/davit/dbus/refusal"
 )
 
 const (
@@ -39,29 +44,48 @@ const (
 	rightsSpace = 4096
 )
 
-// wire is the connection to the bus, below godbus, which sees a transport that
-// passes no descriptors. Method calls are taken out here and never reach
+// ErrNoBus is in the chain of the error of [Dial] when nothing listens at the
+// bus's address.
+var ErrNoBus = errors.New("there is no message bus")
+
+// Options of [New].
+type Options struct {
+	Log *slog.Logger
+	// Calls takes a method call, and the descriptors that came with it. It must
+	// not block.
+	Calls func(m *godbus.Message, fds []int)
+	// Later runs a function that may block.
+	Later func(func())
+}
+
+// Wire is the transport that godbus reads and writes. Method calls never reach
 // godbus: it keeps descriptors that no handler asked for (and those that a
-// message carries but its body does not name, for good), it keeps the ones
-// that a handler returns, and it answers with errors that are not standard.
-type wire struct {
+// message carries but its body does not name, for good), it keeps the ones that
+// a handler returns, and it answers with errors that are not standard.
+type Wire struct {
 	conn  *net.UnixConn
 	log   *slog.Logger
-	calls func(*godbus.Message) // must not block
-	later func(func())          // runs a function that may block
+	calls func(m *godbus.Message, fds []int)
+	later func(func())
 
 	framed bool   // the handshake is over
 	rest   []byte // of the message that godbus reads
+	fds    []int  // of the message that is being read
 	oob    [rightsSpace]byte
 
 	sendMu sync.Mutex
 	serial atomic.Uint32
 }
 
-// dial connects to the first of the bus addresses that answers. Addresses are
+// New returns the transport over a connection of [Dial], before its handshake.
+func New(conn *net.UnixConn, o Options) *Wire {
+	return &Wire{conn: conn, log: o.Log, calls: o.Calls, later: o.Later}
+}
+
+// Dial connects to the first of the bus addresses that answers. Addresses are
 // those of the D-Bus specification, of which only unix:path= and
 // unix:abstract= are understood.
-func dial(addresses string) (*net.UnixConn, error) {
+func Dial(addresses string) (*net.UnixConn, error) {
 	if addresses == "" {
 		addresses = os.Getenv("DBUS_SYSTEM_BUS_ADDRESS")
 	}
@@ -113,38 +137,50 @@ func socketName(address string) (string, error) {
 
 // Read gives godbus the bytes of replies and signals. It is called by one
 // goroutine at a time.
-func (w *wire) Read(p []byte) (int, error) {
+func (w *Wire) Read(p []byte) (int, error) {
 	if !w.framed {
 		return w.conn.Read(p)
 	}
 	for len(w.rest) == 0 {
 		raw, err := w.next()
+		fds := w.fds
+		w.fds = nil
 		if err != nil {
+			CloseAll(fds)
 			return 0, err
 		}
-		if raw == nil {
-			continue // it was refused
-		}
-		// godbus closes the connection when it cannot decode a message, so it
-		// gets none that has not been decoded before.
-		msg, err := godbus.DecodeMessage(bytes.NewReader(raw))
-		switch {
-		case err != nil:
-			w.log.Debug("bus message dropped", slog.String("error", err.Error()))
-		case msg.Type == godbus.TypeMethodCall:
-			w.calls(msg)
-		default:
-			w.rest = raw
-		}
+		w.pass(raw, fds)
 	}
 	n := copy(p, w.rest)
 	w.rest = w.rest[n:]
 	return n, nil
 }
 
+// pass hands one message on, nil for one that was refused. godbus closes the
+// connection when it cannot decode a message, so it gets none that has not been
+// decoded before.
+func (w *Wire) pass(raw []byte, fds []int) {
+	var msg *godbus.Message
+	var err error
+	if raw != nil {
+		msg, err = godbus.DecodeMessage(bytes.NewReader(raw))
+	}
+	if err == nil && msg != nil && msg.Type == godbus.TypeMethodCall {
+		w.calls(msg, fds)
+		return
+	}
+	CloseAll(fds) // no reply to this service carries any
+	switch {
+	case err != nil:
+		w.log.Debug("bus message dropped", slog.String("error", err.Error()))
+	case msg != nil:
+		w.rest = raw
+	}
+}
+
 // next reads one message. It returns nil for one that is too long: a call is
 // refused, and nothing else of that length is meant for this service.
-func (w *wire) next() ([]byte, error) {
+func (w *Wire) next() ([]byte, error) {
 	head := make([]byte, headSize)
 	if err := w.fill(head); err != nil {
 		return nil, err
@@ -179,7 +215,7 @@ func byteOrder(head []byte) binary.ByteOrder {
 	return binary.LittleEndian
 }
 
-func (w *wire) skip(n uint64) error {
+func (w *Wire) skip(n uint64) error {
 	buf := make([]byte, 64<<10)
 	for n > 0 {
 		part := buf[:min(n, uint64(len(buf)))]
@@ -192,16 +228,16 @@ func (w *wire) skip(n uint64) error {
 }
 
 // refuse answers a call of which only the header was read.
-func (w *wire) refuse(header []byte, size uint64) {
+func (w *Wire) refuse(header []byte, size uint64) {
 	sender, ok := senderOf(header)
 	if !ok || godbus.Flags(header[2])&godbus.FlagNoReplyExpected != 0 {
 		return
 	}
 	message := fmt.Sprintf("the call's arguments are %d bytes long, more than %d", size, bodyLimit)
-	err := w.sendMessage(&godbus.Message{Type: godbus.TypeError, Body: []any{message}, Headers: map[godbus.HeaderField]godbus.Variant{
+	err := w.SendMessage(&godbus.Message{Type: godbus.TypeError, Body: []any{message}, Headers: map[godbus.HeaderField]godbus.Variant{
 		godbus.FieldDestination: godbus.MakeVariant(sender),
 		godbus.FieldReplySerial: godbus.MakeVariant(byteOrder(header).Uint32(header[8:])),
-		godbus.FieldErrorName:   godbus.MakeVariant(limitsExceeded),
+		godbus.FieldErrorName:   godbus.MakeVariant(refusal.NameLimitsExceeded),
 		godbus.FieldSignature:   godbus.MakeVariant(godbus.SignatureOf(message)),
 	}})
 	if err != nil {
@@ -252,12 +288,13 @@ func senderOf(header []byte) (string, bool) {
 	return "", false
 }
 
-// fill reads len(b) bytes. No method of this service takes descriptors, so
-// those that come along are closed here.
-func (w *wire) fill(b []byte) error {
+// fill reads len(b) bytes of one message. A message's descriptors come with
+// its first byte, and the kernel never delivers them with an earlier one
+// (unix(7)), so those that come along are the message's.
+func (w *Wire) fill(b []byte) error {
 	for len(b) > 0 {
 		n, oobn, _, _, err := w.conn.ReadMsgUnix(b, w.oob[:])
-		closeRights(w.oob[:oobn])
+		w.fds = append(w.fds, rightsIn(w.oob[:oobn])...)
 		if err != nil {
 			return err
 		}
@@ -269,27 +306,33 @@ func (w *wire) fill(b []byte) error {
 	return nil
 }
 
-// closeRights closes the descriptors of received control messages.
-func closeRights(oob []byte) {
+// rightsIn returns the descriptors of received control messages.
+func rightsIn(oob []byte) (all []int) {
 	messages, err := syscall.ParseSocketControlMessage(oob)
 	if err != nil {
-		return // nothing was installed
+		return nil // nothing was installed
 	}
 	for i := range messages {
 		fds, err := syscall.ParseUnixRights(&messages[i])
 		if err != nil {
 			continue // not SCM_RIGHTS
 		}
-		for _, fd := range fds {
-			_ = syscall.Close(fd) // it was never ours
-		}
+		all = append(all, fds...)
+	}
+	return all
+}
+
+// CloseAll closes descriptors that nothing was written to.
+func CloseAll(fds []int) {
+	for _, fd := range fds {
+		_ = syscall.Close(fd) // see above
 	}
 }
 
 // Write sends what godbus wrote: lines of the handshake, then one whole
 // message a call. The handshake's last line is preceded by the negotiation of
 // descriptors, which godbus leaves out on a transport that passes none.
-func (w *wire) Write(p []byte) (int, error) {
+func (w *Wire) Write(p []byte) (int, error) {
 	if !w.framed && bytes.Equal(p, []byte("BEGIN\r\n")) {
 		if err := w.negotiate(); err != nil {
 			return 0, err
@@ -302,7 +345,7 @@ func (w *wire) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (w *wire) negotiate() error {
+func (w *Wire) negotiate() error {
 	if err := w.send([]byte("NEGOTIATE_UNIX_FD\r\n"), nil); err != nil {
 		return err
 	}
@@ -321,7 +364,7 @@ func (w *wire) negotiate() error {
 }
 
 // send writes p, with the descriptors, which stay open.
-func (w *wire) send(p []byte, fds []int) error {
+func (w *Wire) send(p []byte, fds []int) error {
 	w.sendMu.Lock()
 	defer w.sendMu.Unlock()
 	err := w.conn.SetWriteDeadline(time.Now().Add(sendTimeout))
@@ -339,9 +382,9 @@ func (w *wire) send(p []byte, fds []int) error {
 	return nil
 }
 
-// sendMessage encodes and sends m with a new serial. The descriptors that its
+// SendMessage encodes and sends m with a new serial. The descriptors that its
 // body holds stay open.
-func (w *wire) sendMessage(m *godbus.Message) error {
+func (w *Wire) SendMessage(m *godbus.Message) error {
 	count, err := m.CountFds()
 	if err != nil {
 		return err
@@ -360,10 +403,10 @@ func (w *wire) sendMessage(m *godbus.Message) error {
 }
 
 // Close closes the connection.
-func (w *wire) Close() error { return w.conn.Close() }
+func (w *Wire) Close() error { return w.conn.Close() }
 
 // GetSerial returns the next serial number of a message, never 0.
-func (w *wire) GetSerial() uint32 {
+func (w *Wire) GetSerial() uint32 {
 	for {
 		if n := w.serial.Add(1); n != 0 {
 			return n
@@ -372,4 +415,4 @@ func (w *wire) GetSerial() uint32 {
 }
 
 // RetireSerial does nothing: no serial is used again before 2^32 others.
-func (w *wire) RetireSerial(uint32) {}
+func (w *Wire) RetireSerial(uint32) {}
