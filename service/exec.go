@@ -240,11 +240,12 @@ func (s *Service) followExec(c *container, x *execSession, p davit.ExecProcess) 
 }
 
 // execKill sends a signal to the session's process.
-func (s *Service) execKill(ctx context.Context, _ *engine.Job, q davit.ExecKill) (davit.Nothing, error) {
-	x, _, err := s.findExec(q.ID)
+func (s *Service) execKill(ctx context.Context, j *engine.Job, q davit.ExecKill) (davit.Nothing, error) {
+	x, c, err := s.findExec(q.ID)
 	if err != nil {
 		return davit.Nothing{}, err
 	}
+	j.Annotate(c.attrs()...)
 	sig := sigKill
 	if q.Signal != "" {
 		if sig, err = request.Signal(q.Signal); err != nil {

@@ -22,6 +22,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/dbus/polkit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/davit-engine/davit/service/access"
 	"github.com/davit-engine/davit/service/drivertest"
 )
@@ -97,9 +98,7 @@ exec "$2" --no-debug`
 
 func newHost(t *testing.T) *host {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("RequireRoot: needs root")
-	}
+	testutil.RequireRoot(t)
 	for _, tool := range []string{polkitdPath, "dbus-daemon", "unshare"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("needs %s", tool)
@@ -193,22 +192,13 @@ func (h *host) await(t *testing.T, there bool) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	deadline, tick := time.After(20*time.Second), time.NewTicker(10*time.Millisecond)
-	defer tick.Stop()
-	for {
+	testutil.Eventually(t, 20*time.Second, fmt.Sprintf("polkit on the bus: %v", there), func() bool {
 		var owned bool
 		if err := conn.BusObject().Call("org.freedesktop.DBus.NameHasOwner", 0, "org.freedesktop.PolicyKit1").Store(&owned); err != nil {
 			t.Fatal(err)
 		}
-		if owned == there {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("after 20 s polkit on the bus: %v", owned)
-		}
-	}
+		return owned == there
+	})
 }
 
 // end kills a process that may have ended, or be stopped, and waits for it.

@@ -13,14 +13,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/davit-engine/davit/internal/testutil"
 )
 
 // peer has another process connect, as a user with groups.
 func peer(t *testing.T, uid, gid int, groups []string) (Peer, int) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("RequireRoot: needs root")
-	}
+	testutil.RequireRoot(t)
 	for _, tool := range []string{"setpriv", "curl"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("needs %s", tool)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/davit-engine/davit/service/access"
 )
 
@@ -205,9 +206,7 @@ func TestRules(t *testing.T) {
 // TestMayBind uses the real file system: who can change what a path means, and
 // what can be left there.
 func TestMayBind(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("RequireRoot: needs root")
-	}
+	testutil.RequireRoot(t)
 	// Not below /tmp, which everybody can write to.
 	top, err := os.MkdirTemp("/run", "davit-bind-") //nolint:usetesting // as said
 	must(t, err)
