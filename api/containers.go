@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/api/wire"
 	"github.com/moby/moby/api/types/container"
 )
 
@@ -32,7 +33,7 @@ func listContainers(c *call) error {
 	}
 	out, now := []container.Summary{}, time.Now()
 	for i := range list {
-		out = append(out, summaryWire(&list[i], now))
+		out = append(out, wire.Summary(&list[i], now))
 	}
 	return c.reply(http.StatusOK, out)
 }
@@ -43,7 +44,7 @@ func inspectContainer(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.reply(http.StatusOK, inspectWire(&info, c.version, size))
+	return c.reply(http.StatusOK, wire.Inspect(&info, int(c.version), size))
 }
 
 func startContainer(c *call) error {
@@ -144,7 +145,7 @@ func topContainer(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.reply(http.StatusOK, container.TopResponse{Titles: orEmpty(t.Titles), Processes: orEmpty(t.Processes)})
+	return c.reply(http.StatusOK, container.TopResponse{Titles: wire.OrEmpty(t.Titles), Processes: wire.OrEmpty(t.Processes)})
 }
 
 // waitContainer sends the header as soon as the wait has begun: docker run

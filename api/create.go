@@ -4,26 +4,16 @@ package api
 
 import (
 	"net/http"
-	"net/netip"
 	"reflect"
 	"runtime"
 	"slices"
 	"strings"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/api/wire"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
-)
-
-// What a container's runtime masks unless told otherwise. A request that asks
-// for just this asks for nothing.
-var (
-	maskedPaths = []string{
-		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
-	}
-	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 )
 
 func createContainer(c *call) error {
@@ -43,7 +33,7 @@ func createContainer(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.reply(http.StatusCreated, container.CreateResponse{ID: out.ID, Warnings: orEmpty(out.Warnings)})
+	return c.reply(http.StatusCreated, container.CreateResponse{ID: out.ID, Warnings: wire.OrEmpty(out.Warnings)})
 }
 
 // DecodeCreate reads what a create request has for a body. It refuses what the
@@ -124,8 +114,8 @@ func refusedHost(h *container.HostConfig) []refusal {
 		{"HostConfig.Runtime " + h.Runtime, h.Runtime != "" && h.Runtime != "runc"},
 		{"HostConfig.Umask", h.Umask != nil},
 		{"HostConfig.Isolation " + string(h.Isolation), !h.Isolation.IsDefault()},
-		{"HostConfig.MaskedPaths", h.MaskedPaths != nil && !slices.Equal(h.MaskedPaths, maskedPaths)},
-		{"HostConfig.ReadonlyPaths", h.ReadonlyPaths != nil && !slices.Equal(h.ReadonlyPaths, readonlyPaths)},
+		{"HostConfig.MaskedPaths", h.MaskedPaths != nil && !slices.Equal(h.MaskedPaths, wire.MaskedPaths())},
+		{"HostConfig.ReadonlyPaths", h.ReadonlyPaths != nil && !slices.Equal(h.ReadonlyPaths, wire.ReadonlyPaths())},
 	}
 }
 
@@ -331,10 +321,4 @@ func platform(s string) (davit.Platform, error) {
 		p.Variant = parts[2]
 	}
 	return p, nil
-}
-
-// hostAddr parses an address of the records, the zero value for "".
-func hostAddr(s string) netip.Addr {
-	a, _ := netip.ParseAddr(s) // the zero value is what the wire has for none
-	return a
 }

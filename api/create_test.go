@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/api/wire"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/moby/moby/api/types/container"
@@ -248,7 +249,7 @@ func TestHostConfigRoundTrip(t *testing.T) {
 	}
 	want.PortBindings = map[string][]davit.PortBinding{"80/tcp": {{HostIP: "192.0.2.1", HostPort: "8080"}}}
 	want.DNS = []string{"192.0.2.1"}
-	wire := hostWire(&want)
+	wire := wire.Host(&want)
 	got := hostNoun(wire)
 	var err error
 	if got.Mounts, err = mountRequests(wire.Mounts); err != nil {

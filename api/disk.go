@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/api/wire"
 	"github.com/moby/moby/api/types/build"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/image"
@@ -112,7 +113,7 @@ func containersUsage(u *davit.DiskUsageInfo) (*container.DiskUsage, []container.
 	du, items, now := &container.DiskUsage{TotalCount: int64(len(u.Containers))}, []container.Summary{}, time.Now()
 	for i := range u.Containers {
 		info := &u.Containers[i]
-		items = append(items, summaryWire(info, now))
+		items = append(items, wire.Summary(info, now))
 		du.TotalSize += info.SizeRw
 		if info.State.Running() {
 			du.ActiveCount++

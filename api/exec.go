@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/api/wire"
 	"github.com/moby/moby/api/types/common"
 	"github.com/moby/moby/api/types/container"
 )
@@ -77,7 +78,7 @@ func inspectExec(c *call) error {
 		ProcessConfig: &container.ExecProcessConfig{Tty: x.Tty, Privileged: &x.Privileged, User: x.User, Arguments: []string{}},
 	}
 	if len(x.Cmd) > 0 {
-		out.ProcessConfig.Entrypoint, out.ProcessConfig.Arguments = x.Cmd[0], orEmpty(x.Cmd[1:])
+		out.ProcessConfig.Entrypoint, out.ProcessConfig.Arguments = x.Cmd[0], wire.OrEmpty(x.Cmd[1:])
 	}
 	if x.Exit != nil {
 		out.ExitCode = &x.Exit.Code

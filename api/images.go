@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/api/wire"
 	"github.com/distribution/reference"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/image"
@@ -48,7 +49,7 @@ func listImages(c *call) error {
 
 func imageWire(i davit.ImageSummary) image.Summary {
 	return image.Summary{
-		ID: i.ID.String(), ParentID: i.Parent.String(), RepoTags: orEmpty(i.Tags), RepoDigests: orEmpty(i.Digests),
+		ID: i.ID.String(), ParentID: i.Parent.String(), RepoTags: wire.OrEmpty(i.Tags), RepoDigests: wire.OrEmpty(i.Digests),
 		Created: i.Created.Unix(), Size: i.Size, SharedSize: -1, Labels: i.Labels, Containers: int64(i.Containers),
 	}
 }
@@ -90,7 +91,7 @@ func inspectImage(c *call) error {
 		return err
 	}
 	out := imageInspect{InspectResponse: image.InspectResponse{
-		ID: i.ID.String(), RepoTags: orEmpty(i.Tags), RepoDigests: orEmpty(i.Digests), Comment: i.Comment, Author: i.Author,
+		ID: i.ID.String(), RepoTags: wire.OrEmpty(i.Tags), RepoDigests: wire.OrEmpty(i.Digests), Comment: i.Comment, Author: i.Author,
 		Architecture: i.Architecture, Variant: i.Variant, Os: i.OS, Size: i.Size, RootFS: image.RootFS{Type: "layers"},
 	}}
 	if !i.Created.IsZero() {
@@ -99,7 +100,7 @@ func inspectImage(c *call) error {
 	for _, l := range i.Layers {
 		out.RootFS.Layers = append(out.RootFS.Layers, l.String())
 	}
-	cfg := configWire(&i.Config)
+	cfg := wire.Config(&i.Config)
 	out.Config = imageConfig{
 		User: cfg.User, ExposedPorts: i.Config.ExposedPorts, Env: cfg.Env, Entrypoint: cfg.Entrypoint, Cmd: cfg.Cmd,
 		Volumes: cfg.Volumes, WorkingDir: cfg.WorkingDir, Labels: cfg.Labels, StopSignal: cfg.StopSignal,
@@ -183,16 +184,6 @@ func joinReference(name, tag string) string {
 		return name + "@" + tag
 	}
 	return name + ":" + tag
-}
-
-// familiar returns the names by which the records may hold a reference, as
-// users write them.
-func familiar(ref string) []string {
-	n, err := reference.ParseDockerRef(ref)
-	if err != nil {
-		return nil
-	}
-	return []string{reference.FamiliarString(n)}
 }
 
 // createImage pulls, or imports, an image.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/api/wire"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/volume"
 )
@@ -59,7 +60,7 @@ func deleteVolume(c *call) error {
 func volumeWire(v davit.Volume) volume.Volume {
 	return volume.Volume{
 		Name: v.Name, Driver: v.Driver, Mountpoint: v.Mountpoint, CreatedAt: v.Created.Format(time.RFC3339),
-		Labels: orEmptyMap(v.Labels), Options: orEmptyMap(v.Options), Scope: "local",
+		Labels: wire.OrEmptyMap(v.Labels), Options: wire.OrEmptyMap(v.Options), Scope: "local",
 	}
 }
 
@@ -90,7 +91,7 @@ func inspectNetwork(c *call) error {
 	out := network.Inspect{Network: networkWire(n.Network), Containers: map[string]network.EndpointResource{}}
 	for _, ep := range n.Endpoints {
 		out.Containers[ep.ContainerID] = network.EndpointResource{
-			Name: n.Names[ep.ContainerID], EndpointID: ep.EndpointID, MacAddress: hardwareAddr(ep.MAC), IPv4Address: ep.Address,
+			Name: n.Names[ep.ContainerID], EndpointID: ep.EndpointID, MacAddress: wire.HardwareAddr(ep.MAC), IPv4Address: ep.Address,
 		}
 	}
 	return c.reply(http.StatusOK, out)
@@ -100,7 +101,7 @@ func networkWire(n davit.Network) network.Network {
 	out := network.Network{
 		ID: n.ID, Name: n.Name, Driver: n.Driver, Created: n.Created, Scope: "local", EnableIPv4: true,
 		IPAM: network.IPAM{Driver: "default", Options: map[string]string{}, Config: []network.IPAMConfig{}}, Internal: n.Internal,
-		Options: orEmptyMap(n.Options), Labels: orEmptyMap(n.Labels),
+		Options: wire.OrEmptyMap(n.Options), Labels: wire.OrEmptyMap(n.Labels),
 	}
 	if n.Subnet.IsValid() {
 		out.IPAM.Config = append(out.IPAM.Config, network.IPAMConfig{Subnet: n.Subnet, Gateway: n.Gateway})

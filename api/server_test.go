@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/api/wire"
 	"github.com/davit-engine/davit/engine"
 	"github.com/google/go-cmp/cmp"
 )
@@ -143,7 +144,7 @@ func TestUnserved(t *testing.T) {
 		message      string
 	}{
 		{"POST", "/containers/x/update", 501, "POST /containers/{id}/update is not implemented yet"},
-		{"POST", "/v1.45/images/docker.io/library/x/push", 501, "POST /images/{name...}/push is not implemented yet"},
+		{"GET", "/v1.45/images/docker.io/library/x/attestations", 501, "GET /images/{name...}/attestations is not implemented yet"},
 		{"GET", "/nodes", 503, `This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`},
 		{"POST", "/swarm/leave", 503, "This node is not part of a swarm"},
 		{"GET", "/version", 501, "version: no such type of job (list them with the commands job)"}, // nothing is registered
@@ -545,7 +546,7 @@ func TestShownImage(t *testing.T) {
 		{testImage.Digests[0], &testImage, testImage.Digests[0]},
 	} {
 		info := davit.ContainerInfo{Container: davit.Container{ImageRef: c.ref, ImageID: testImage.ID}, Image: c.image}
-		if got := shownImage(&info); got != c.want {
+		if got := wire.ShownImage(&info); got != c.want {
 			t.Errorf("%s: shown %s, want %s", c.ref, got, c.want)
 		}
 	}
@@ -565,7 +566,7 @@ func TestStatusText(t *testing.T) {
 		"Dead":                         {Status: davit.StatusDead},
 		"":                             {Status: davit.StatusExited},
 	} {
-		if got := statusText(s, now); got != want {
+		if got := wire.Status(s, now); got != want {
 			t.Errorf("%+v: %q, want %q", s, got, want)
 		}
 	}

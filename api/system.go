@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/api/wire"
 	"github.com/davit-engine/davit/engine"
 	"github.com/moby/moby/api/types"
 	"github.com/moby/moby/api/types/events"
@@ -77,14 +78,14 @@ func getInfo(c *call) error {
 		CgroupDriver: i.CgroupDriver, CgroupVersion: i.CgroupVersion, KernelVersion: i.KernelVersion,
 		OperatingSystem: i.OperatingSystem, OSVersion: i.OSVersion, OSType: i.OSType, Architecture: i.Architecture,
 		IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: registryConfig(i.InsecureRegistries),
-		NCPU: i.NCPU, MemTotal: i.MemTotal, DockerRootDir: i.DataRoot, Labels: orEmpty(i.Labels),
+		NCPU: i.NCPU, MemTotal: i.MemTotal, DockerRootDir: i.DataRoot, Labels: wire.OrEmpty(i.Labels),
 		ServerVersion: davit.Release, DefaultRuntime: "runc",
 		Runtimes:           map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "davit-monitor"}}},
 		Swarm:              swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
 		LiveRestoreEnabled: true, // containers always outlive the daemon
 		ContainerdCommit:   system.Commit{ID: "N/A"}, RuncCommit: system.Commit{ID: "N/A"}, InitCommit: system.Commit{ID: "N/A"},
-		SecurityOptions: orEmpty(i.SecurityOptions), DefaultAddressPools: addressPools(i.DefaultAddressPools),
-		CDISpecDirs: []string{}, Warnings: orEmpty(i.Warnings),
+		SecurityOptions: wire.OrEmpty(i.SecurityOptions), DefaultAddressPools: addressPools(i.DefaultAddressPools),
+		CDISpecDirs: []string{}, Warnings: wire.OrEmpty(i.Warnings),
 	}
 	if i.StorageStatus != "" {
 		out.DriverStatus = append(out.DriverStatus, [2]string{"Status", i.StorageStatus})
@@ -119,23 +120,6 @@ func addressPools(prefixes []string) (out []system.NetworkAddressPool) {
 		}
 	}
 	return out
-}
-
-// orEmpty returns s, or an empty list for nil: clients iterate over JSON
-// arrays, and some fail on null.
-func orEmpty[T any](s []T) []T {
-	if s == nil {
-		return []T{}
-	}
-	return s
-}
-
-// orEmptyMap is orEmpty for objects.
-func orEmptyMap(m map[string]string) map[string]string {
-	if m == nil {
-		return map[string]string{}
-	}
-	return m
 }
 
 // legacyEvent has the fields that events carried beside their actor before
@@ -221,7 +205,7 @@ func eventFormat(c *call) (mediaType, prefix string) {
 func eventMessage(e davit.Event, v version) any {
 	m := events.Message{
 		Type: events.Type(e.Type), Action: events.Action(e.Action), Scope: "local",
-		Actor: events.Actor{ID: e.ActorID, Attributes: orEmptyMap(e.Attributes)},
+		Actor: events.Actor{ID: e.ActorID, Attributes: wire.OrEmptyMap(e.Attributes)},
 		Time:  e.Time.Unix(), TimeNano: e.Time.UnixNano(),
 	}
 	if v >= 52 {

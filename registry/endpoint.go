@@ -100,10 +100,12 @@ func (c *Client) isInsecure(ctx context.Context, domain string) bool {
 	return false
 }
 
-// session is one pull's connection to a registry.
+// session is one job's connection to a registry.
 type session struct {
 	client    *Client
-	named     reference.Named
+	named     reference.Named // nil when it is about no repository
+	verb      string          // what it is for, in errors: "pull", "push"
+	actions   []string        // for which it asks permission
 	blobs     davit.Blobs
 	scheme    string
 	host      string      // where the API is
@@ -112,15 +114,26 @@ type session struct {
 	auth      *auth.Client
 }
 
-// open chooses how to speak to the registry of named. HTTPS with a certificate
-// that holds is the only way to one that is not configured as insecure; an
-// insecure one is tried without the check and then without TLS.
+// open connects to the registry of named, to pull.
 func (c *Client) open(ctx context.Context, named reference.Named, credential *davit.RegistryAuth) (*session, error) {
 	domain := reference.Domain(named)
-	s := &session{client: c, named: named, scheme: "https", host: domain}
+	host := domain
 	if domain == hubDomain {
-		s.host = hubHost
+		host = hubHost
 	}
+	s, err := c.connect(ctx, domain, host, credential)
+	if err != nil {
+		return nil, err
+	}
+	s.named, s.verb, s.actions = named, "pull", []string{auth.ActionPull}
+	return s, nil
+}
+
+// connect chooses how to speak to the registry domain, which is at host. HTTPS
+// with a certificate that holds is the only way to one that is not configured
+// as insecure; an insecure one is tried without the check and then without TLS.
+func (c *Client) connect(ctx context.Context, domain, host string, credential *davit.RegistryAuth) (*session, error) {
+	s := &session{client: c, scheme: "https", host: host}
 	config, err := c.tlsConfig(domain)
 	if err != nil {
 		return nil, err
@@ -151,6 +164,7 @@ func (c *Client) open(ctx context.Context, named reference.Named, credential *da
 		},
 	}
 	if insecure {
+		s.auth.BlockedRealmPrefixes = []netip.Prefix{} // its token server may be on this machine, as it may
 		if err := s.probe(ctx); err != nil {
 			s.close()
 			return nil, err

@@ -37,7 +37,7 @@ func (e *passingError) Unwrap() error { return e.err }
 
 // scoped tells the authentication what the requests are for.
 func (s *session) scoped(ctx context.Context) context.Context {
-	return auth.WithScopesForHost(ctx, s.host, auth.ScopeRepository(reference.Path(s.named), auth.ActionPull))
+	return auth.WithScopesForHost(ctx, s.host, auth.ScopeRepository(reference.Path(s.named), s.actions...))
 }
 
 // wrong is for a registry that gives something else than was announced.
@@ -113,14 +113,14 @@ func (s *session) status(status int, errs errcode.Errors, what string) error {
 		e := errcode.Error{Code: errs[0].Code, Message: errs[0].Message} // the details are for programs
 		code, text = e.Code, printable(e.Error())
 	}
-	name := reference.FamiliarName(s.named)
 	switch {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		return s.denied(text)
+	case s.named == nil:
 	case status == http.StatusNotFound && what != "":
 		return davit.Errorf(davit.RegistryUnreachable, "registry %s does not have %s of %s: %s", s.host, what, s.name(), text)
 	case status == http.StatusNotFound && code == errcode.ErrorCodeNameUnknown:
-		return davit.Errorf(davit.NoSuchImage, "repository %s not found: %s", name, text)
+		return davit.Errorf(davit.NoSuchImage, "repository %s not found: %s", reference.FamiliarName(s.named), text)
 	case status == http.StatusNotFound:
 		return davit.Errorf(davit.NoSuchImage, "manifest for %s not found: %s", s.name(), text)
 	}
@@ -135,8 +135,11 @@ func (s *session) status(status int, errs errcode.Errors, what string) error {
 }
 
 func (s *session) denied(text string) error {
-	return davit.Errorf(davit.RegistryUnauthorized, "pull access denied for %s, repository does not exist or may require 'docker login': %s",
-		reference.FamiliarName(s.named), text)
+	if s.named == nil {
+		return davit.Errorf(davit.RegistryUnauthorized, "registry %s does not accept the credentials: %s", s.host, text)
+	}
+	return davit.Errorf(davit.RegistryUnauthorized, "%s access denied for %s, repository does not exist or may require 'docker login': %s",
+		s.verb, reference.FamiliarName(s.named), text)
 }
 
 // withoutURL drops the URL of a failed request: that of a redirect can hold a

@@ -221,14 +221,34 @@ func (s *session) name() string { return reference.FamiliarString(s.named) }
 
 // get asks for a path of the repository. The answer's body is the caller's.
 func (s *session) get(ctx context.Context, path string, header http.Header) (*http.Response, error) {
-	url := fmt.Sprintf("%s://%s/v2/%s/%s", s.scheme, s.host, reference.Path(s.named), path)
-	req, err := http.NewRequestWithContext(s.scoped(ctx), http.MethodGet, url, nil)
+	req, err := s.request(ctx, http.MethodGet, s.url(path))
 	if err != nil {
-		return nil, davit.Errorf(davit.InvalidName, "registry %s: %w", s.host, err)
+		return nil, err
 	}
 	for name, values := range header {
 		req.Header[name] = values
 	}
+	return s.do(req)
+}
+
+// url is where a path of the repository is.
+func (s *session) url(path string) string {
+	return fmt.Sprintf("%s://%s/v2/%s/%s", s.scheme, s.host, reference.Path(s.named), path)
+}
+
+func (s *session) request(ctx context.Context, method, url string) (*http.Request, error) {
+	if s.named != nil {
+		ctx = s.scoped(ctx)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, url, nil)
+	if err != nil {
+		return nil, davit.Errorf(davit.InvalidName, "registry %s: %w", s.host, err)
+	}
+	return req, nil
+}
+
+// do sends a request. The answer's body is the caller's.
+func (s *session) do(req *http.Request) (*http.Response, error) {
 	resp, err := s.auth.Do(req)
 	if err != nil {
 		return nil, s.failed(err)

@@ -22,6 +22,7 @@ func TestRegistry(t *testing.T, open func(t *testing.T, hub *fake.Hub) (r images
 		"tag": testPullTag, "digest": testPullDigest, "index": testPullIndex, "what is there": testPullAgain,
 		"not found": testPullNothing, "damaged blobs": testPullDamaged, "lost blobs": testPullLost,
 		"credentials": testPullPrivate, "ended context": testPullCanceled,
+		"push": testPush, "push again": testPushAgain, "push refuses": testPushRefusals, "auth": testAuth, "search": testSearch,
 	} {
 		t.Run(name, func(t *testing.T) {
 			hub := fake.NewHub()

@@ -59,9 +59,17 @@ type Outlet interface {
 	Original(ctx context.Context, ref string) (davit.Original, error)
 }
 
-// Registry fetches images.
+// Registry speaks to the registries.
 type Registry interface {
 	// Pull puts the blobs of the reference's manifest for the platform, and
 	// the index if it is one, into blobs, all verified.
 	Pull(ctx context.Context, req davit.Pull, blobs davit.Blobs) (davit.Pulled, error)
+	// Push uploads the manifest m under the reference's tag, and before it
+	// whatever of its blobs the repository lacks. Digests stay as they are. It
+	// returns what the tag means there now.
+	Push(ctx context.Context, req davit.Push, m davit.Descriptor, blobs davit.Blobs) (davit.Descriptor, error)
+	// Auth checks credentials with the registry that they name.
+	Auth(ctx context.Context, credential davit.RegistryAuth) (davit.AuthResult, error)
+	// Search finds repositories; the request's filters are not its affair.
+	Search(ctx context.Context, req davit.Search) ([]davit.SearchResult, error)
 }

@@ -51,6 +51,12 @@ func (s *Service) register() error {
 		}, s.pull),
 		engine.Register(e, labelled(func(q davit.Import) string { return q.Reference }), s.importImage),
 		engine.Register(e, engine.Type[davit.Load]{Action: davit.ActionManageImages}, s.load),
+		engine.Register(e, engine.Type[davit.Push]{
+			Action:  davit.ActionPushImages,
+			Subject: func(q davit.Push) (string, string) { return "push:" + q.Reference, q.Reference },
+		}, s.push),
+		engine.Register(e, engine.Type[davit.Auth]{Action: davit.ActionManageImages}, s.auth),
+		engine.Register(e, labelled(func(q davit.Search) string { return q.Term }), s.search),
 		engine.Register(e, labelled(func(q davit.Save) string { return strings.Join(q.Images, " ") }), s.save),
 		engine.Register(e, labelled(func(q davit.Tag) string { return q.Image }), s.tag),
 		engine.Register(e, labelled(func(q davit.ImageDelete) string { return q.Image }), s.remove),

@@ -190,3 +190,71 @@ func TestPruneRefuses(t *testing.T) {
 		}
 	})
 }
+
+func TestPush(t *testing.T) {
+	with(t, func(t *testing.T, h *house) {
+		img := h.store.Add("example.org/team/app:v1", davit.ContainerConfig{}, map[string]string{"app": "x"})
+		pushed := do(h, davit.Push{Reference: "example.org/team/app:v1"})
+		if got := h.hub.Tag("team/app:v1"); got != pushed || pushed.Digest == "" {
+			t.Errorf("pushed %+v, the registry has %+v", pushed, got)
+		}
+		h.wantEvents("image push example.org/team/app:v1")
+		want := []string{"example.org/team/app@" + pushed.Digest.String()}
+		if got := do(h, davit.ImageInspect{Image: img.ID.String()}); !slices.Equal(got.Digests, want) {
+			t.Errorf("its digests are %q, want %q", got.Digests, want)
+		}
+		refused(h, davit.Push{Reference: "example.org/team/app:v2"}, davit.NoSuchImage)
+		refused(h, davit.Push{Reference: img.ID.Encoded()[:12]}, davit.NoSuchImage) // that is a name
+		refused(h, davit.Push{Reference: "UPPER"}, davit.InvalidName)
+		refused(h, davit.Push{Reference: "example.org/team/app:v1", Platform: davit.Platform{Architecture: "vax"}}, davit.NoSuchImage)
+		h.hub.SetPrivate()
+		refused(h, davit.Push{Reference: "example.org/team/app:v1"}, davit.RegistryUnauthorized)
+		h.wantEvents()
+		do(h, davit.Push{Reference: "example.org/team/app:v1", Auth: &davit.RegistryAuth{Username: "user", Password: "secret"}})
+	})
+}
+
+func TestAuth(t *testing.T) {
+	with(t, func(t *testing.T, h *house) {
+		h.hub.SetPrivate()
+		if r := do(h, davit.Auth{Auth: davit.RegistryAuth{Username: "user", Password: "secret"}}); r.Status != "Login Succeeded" {
+			t.Errorf("the answer is %+v", r)
+		}
+		refused(h, davit.Auth{Auth: davit.RegistryAuth{Username: "user", Password: "guess"}}, davit.RegistryUnauthorized)
+	})
+}
+
+func TestSearch(t *testing.T) {
+	with(t, func(t *testing.T, h *house) {
+		built := fake.Build("", davit.ContainerConfig{}, map[string]string{"app": "x"})
+		for _, name := range []string{"app:v1", "team/app:v1", "team/application:v1"} {
+			h.hub.Push(name, built)
+		}
+		for _, c := range []struct {
+			filters map[string][]string
+			limit   int
+			want    []string
+		}{
+			{nil, 0, []string{"app", "team/app", "team/application"}},
+			{nil, 2, []string{"app", "team/app"}},
+			{map[string][]string{"is-official": {"true"}}, 0, []string{"app"}},
+			{map[string][]string{"is-official": {"false"}}, 0, []string{"team/app", "team/application"}},
+			{map[string][]string{"stars": {"8"}}, 0, []string{"team/app", "team/application"}},
+			{map[string][]string{"is-automated": {"true"}}, 0, nil},
+		} {
+			var got []string
+			for _, r := range do(h, davit.Search{Term: "app", Limit: c.limit, Filters: c.filters}) {
+				got = append(got, r.Name)
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("%v, at most %d: %q, want %q", c.filters, c.limit, got, c.want)
+			}
+		}
+		for _, q := range []davit.Search{
+			{}, {Term: "app", Limit: 101}, {Term: "app", Limit: -1}, {Term: "app", Filters: map[string][]string{"stars": {"many"}}},
+			{Term: "app", Filters: map[string][]string{"nonsense": {"x"}}},
+		} {
+			refused(h, q, davit.InvalidConfiguration)
+		}
+	})
+}

@@ -7,10 +7,13 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,6 +32,7 @@ type Hub struct {
 	names   map[string]bool
 	blobs   map[digest.Digest][]byte
 	served  map[digest.Digest]int
+	sent    map[digest.Digest]int
 	private bool
 }
 
@@ -36,7 +40,7 @@ type Hub struct {
 func NewHub() *Hub {
 	return &Hub{
 		tags: map[string]davit.Descriptor{}, names: map[string]bool{},
-		blobs: map[digest.Digest][]byte{}, served: map[digest.Digest]int{},
+		blobs: map[digest.Digest][]byte{}, served: map[digest.Digest]int{}, sent: map[digest.Digest]int{},
 	}
 }
 
@@ -80,6 +84,69 @@ func (h *Hub) Served(dgst digest.Digest) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.served[dgst]
+}
+
+// Sent returns how often a blob was uploaded.
+func (h *Hub) Sent(dgst digest.Digest) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sent[dgst]
+}
+
+// Tag returns what "name:tag" means; the zero value is nothing.
+func (h *Hub) Tag(name string) davit.Descriptor {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.tags[name]
+}
+
+// Blob returns a blob that is there.
+func (h *Hub) Blob(dgst digest.Digest) []byte {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.blobs[dgst]
+}
+
+// receive takes a blob that was uploaded.
+func (h *Hub) receive(dgst digest.Digest, data []byte) error {
+	if got := digest.FromBytes(data); got != dgst {
+		return davit.Errorf(davit.DigestMismatch, "blob %s: what came has the digest %s", dgst, got)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.blobs[dgst] = data
+	h.sent[dgst]++
+	return nil
+}
+
+// receiveManifest takes a manifest whose blobs are there.
+func (h *Hub) receiveManifest(repo, tag, mediaType string, data []byte) error {
+	var m manifest
+	if err := json.Unmarshal(data, &m); err != nil || m.Config == nil {
+		return davit.Errorf(davit.RegistryUnreachable, "the registry wants a manifest: %w", err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, part := range append(m.Layers, *m.Config) {
+		if _, ok := h.blobs[part.Digest]; !ok {
+			return davit.Errorf(davit.RegistryUnreachable, "the registry has no blob %s", part.Digest)
+		}
+	}
+	d := davit.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
+	h.blobs[d.Digest], h.tags[repo+":"+tag], h.names[repo] = data, d, true
+	return nil
+}
+
+func (h *Hub) search(term string) []davit.SearchResult {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []davit.SearchResult
+	for _, name := range slices.Sorted(maps.Keys(h.names)) {
+		if strings.Contains(name, term) {
+			out = append(out, davit.SearchResult{Name: name, Description: "about " + name, Stars: len(name), Official: !strings.Contains(name, "/")})
+		}
+	}
+	return out
 }
 
 func (h *Hub) allows(user, password string) bool {
@@ -188,9 +255,77 @@ func (r *Registry) pullBlob(ctx context.Context, d davit.Descriptor, blobs davit
 	return blobs.Put(ctx, d, bytes.NewReader(data))
 }
 
-var hubPath = regexp.MustCompile(`^/v2/(.+)/(manifests|blobs)/([^/]+)$`)
+// Push implements [images.Registry].
+func (r *Registry) Push(ctx context.Context, req davit.Push, m davit.Descriptor, blobs davit.Blobs) (davit.Descriptor, error) {
+	if err := r.enterContext(ctx, "Push", req.Reference); err != nil {
+		return m, err
+	}
+	ref, err := reference.ParseNormalizedNamed(req.Reference)
+	if err != nil {
+		return m, davit.Errorf(davit.InvalidName, "invalid reference %q: %w", req.Reference, err)
+	}
+	tagged, ok := reference.TagNameOnly(ref).(reference.Tagged)
+	if _, digested := ref.(reference.Digested); digested || !ok {
+		return m, davit.Errorf(davit.InvalidName, "%s: a digest cannot be pushed", ref)
+	}
+	if a := req.Auth; !r.hub.allows("", "") && (a == nil || !r.hub.allows(a.Username, a.Password)) {
+		return m, davit.Errorf(davit.RegistryUnauthorized, "the registry wants (other) credentials for %s", ref)
+	}
+	data, err := ReadBlob(ctx, blobs, m.Digest)
+	if err != nil {
+		return m, err
+	}
+	var parsed manifest
+	if err := json.Unmarshal(data, &parsed); err != nil || parsed.Config == nil {
+		return m, davit.Errorf(davit.InvalidArchive, "manifest %s: %w", m.Digest, err)
+	}
+	for _, part := range append(parsed.Layers, *parsed.Config) {
+		if r.hub.Blob(part.Digest) != nil {
+			davit.Report(ctx, davit.Progress{Phase: "Layer already exists", Item: davit.ShortID(part.Digest.Encoded())})
+			continue
+		}
+		blob, err := ReadBlob(ctx, blobs, part.Digest)
+		if err == nil {
+			err = r.hub.receive(part.Digest, blob)
+		}
+		if err != nil {
+			return m, err
+		}
+		davit.Report(ctx, davit.Progress{Phase: "Pushed", Item: davit.ShortID(part.Digest.Encoded())})
+	}
+	m.Size = int64(len(data))
+	return m, r.hub.receiveManifest(strings.TrimPrefix(reference.Path(ref), "library/"), tagged.Tag(), m.MediaType, data)
+}
 
-// Serve serves the hub by HTTP, as far as a pull needs it (OCI
+// Auth implements [images.Registry].
+func (r *Registry) Auth(ctx context.Context, credential davit.RegistryAuth) (davit.AuthResult, error) {
+	if err := r.enterContext(ctx, "Auth", credential.ServerAddress); err != nil {
+		return davit.AuthResult{}, err
+	}
+	if !r.hub.allows(credential.Username, credential.Password) {
+		return davit.AuthResult{}, davit.Errorf(davit.RegistryUnauthorized, "the registry does not accept the credentials")
+	}
+	return davit.AuthResult{Status: "Login Succeeded"}, nil
+}
+
+// Search implements [images.Registry].
+func (r *Registry) Search(ctx context.Context, req davit.Search) ([]davit.SearchResult, error) {
+	if err := r.enterContext(ctx, "Search", req.Term); err != nil {
+		return nil, err
+	}
+	term := req.Term
+	if host, rest, ok := strings.Cut(term, "/"); ok && strings.ContainsAny(host, ".:") {
+		term = rest
+	}
+	return r.hub.search(term), nil
+}
+
+var (
+	hubPath    = regexp.MustCompile(`^/v2/(.+)/(manifests|blobs)/([^/]+)$`)
+	uploadPath = regexp.MustCompile(`^/v2/(.+)/blobs/uploads/(1)?$`)
+)
+
+// Serve serves the hub by HTTP, as far as pulls and pushes need it (OCI
 // distribution-spec), until the test ends, and returns its host:port.
 func (h *Hub) Serve(t *testing.T) string {
 	t.Helper()
@@ -206,11 +341,13 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}`, http.StatusUnauthorized)
 		return
 	}
+	if r.Method == http.MethodPost || r.Method == http.MethodPut {
+		h.serveUpload(w, r)
+		return
+	}
 	m := hubPath.FindStringSubmatch(r.URL.Path)
 	if m == nil {
-		if r.URL.Path != "/v2/" {
-			http.NotFound(w, r)
-		}
+		h.serveOther(w, r)
 		return
 	}
 	desc, ok := h.resolve(m[1], m[3])
@@ -232,6 +369,53 @@ func (h *Hub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodHead {
 		_, _ = w.Write(data) // a client that has gone is its own affair
 	}
+}
+
+// serveOther answers for what is about no repository.
+func (h *Hub) serveOther(w http.ResponseWriter, r *http.Request) {
+	switch r.URL.Path {
+	case "/v2/":
+	case "/v1/search":
+		type result struct {
+			Name        string `json:"name"`
+			Description string `json:"description"`
+			Stars       int    `json:"star_count"`
+			Official    bool   `json:"is_official"`
+		}
+		results := []result{}
+		for _, s := range h.search(r.FormValue("q")) {
+			results = append(results, result{s.Name, s.Description, s.Stars, s.Official})
+		}
+		_, _ = w.Write(mustJSON(map[string]any{"results": results})) // a client that has gone is its own affair
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func (h *Hub) serveUpload(w http.ResponseWriter, r *http.Request) {
+	data, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the client has gone
+	}
+	upload, put := uploadPath.FindStringSubmatch(r.URL.Path), hubPath.FindStringSubmatch(r.URL.Path)
+	switch {
+	case upload != nil && r.Method == http.MethodPost:
+		w.Header().Set("Location", "/v2/"+upload[1]+"/blobs/uploads/1?state=begun")
+		w.WriteHeader(http.StatusAccepted)
+		return
+	case upload != nil && upload[2] != "" && r.FormValue("state") == "begun":
+		err = h.receive(digest.Digest(r.FormValue("digest")), data)
+	case put != nil && put[2] == "manifests" && r.Method == http.MethodPut:
+		err = h.receiveManifest(put[1], put[3], r.Header.Get("Content-Type"), data)
+	default:
+		http.NotFound(w, r)
+		return
+	}
+	if err != nil {
+		http.Error(w, `{"errors":[{"code":"MANIFEST_INVALID","message":"bad upload"}]}`, http.StatusBadRequest)
+		return
+	}
+	w.WriteHeader(http.StatusCreated)
 }
 
 // content returns a blob; fetched counts it.

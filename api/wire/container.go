@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package api
+// Package wire puts the engine's nouns into the words of the Docker API.
+package wire
 
 import (
 	"fmt"
+	"io/fs"
+	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/distribution/reference"
 	"github.com/docker/go-units"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
@@ -17,13 +22,13 @@ import (
 	"github.com/moby/moby/api/types/storage"
 )
 
-// summaryWire is a line of docker ps.
-func summaryWire(c *davit.ContainerInfo, now time.Time) container.Summary {
+// Summary is a line of docker ps.
+func Summary(c *davit.ContainerInfo, now time.Time) container.Summary {
 	out := container.Summary{
-		ID: c.ID, Names: []string{"/" + c.Name}, Image: shownImage(c), ImageID: c.ImageID.String(),
+		ID: c.ID, Names: []string{"/" + c.Name}, Image: ShownImage(c), ImageID: c.ImageID.String(),
 		Command: commandLine(c.Path, c.Args), Created: c.Created.Unix(), Ports: portSummaries(c),
-		Labels: orEmptyMap(c.Config.Labels), State: container.ContainerState(c.State.Status),
-		Status: statusText(c.State, now), Mounts: mountPoints(c.Mounts),
+		Labels: OrEmptyMap(c.Config.Labels), State: container.ContainerState(c.State.Status),
+		Status: Status(c.State, now), Mounts: mountPoints(c.Mounts),
 		NetworkSettings: &container.NetworkSettingsSummary{Networks: endpoints(c)},
 	}
 	out.SizeRw, out.SizeRootFs = max(c.SizeRw, 0), max(c.SizeRootFs, 0)
@@ -32,9 +37,9 @@ func summaryWire(c *davit.ContainerInfo, now time.Time) container.Summary {
 	return out
 }
 
-// shownImage is the reference that the user gave, or the image's id when the
+// ShownImage is the reference that the user gave, or the image's id when the
 // image is gone or the reference has gone to another one.
-func shownImage(c *davit.ContainerInfo) string {
+func ShownImage(c *davit.ContainerInfo) string {
 	if c.Image == nil {
 		return c.ImageID.String()
 	}
@@ -43,7 +48,7 @@ func shownImage(c *davit.ContainerInfo) string {
 	if hex != "" && strings.HasPrefix(c.ImageID.Encoded(), hex) {
 		return ref
 	}
-	if names := familiar(ref); slices.ContainsFunc(names, func(n string) bool {
+	if names := Familiar(ref); slices.ContainsFunc(names, func(n string) bool {
 		return slices.Contains(c.Image.Tags, n) || slices.Contains(c.Image.Digests, n)
 	}) {
 		return ref
@@ -62,8 +67,8 @@ func commandLine(path string, args []string) string {
 	return strings.Join(words, " ")
 }
 
-// statusText says how a container is and since when, as docker ps shows it.
-func statusText(s davit.State, now time.Time) string {
+// Status says how a container is and since when, as docker ps shows it.
+func Status(s davit.State, now time.Time) string {
 	switch s.Status {
 	case davit.StatusRunning:
 		return "Up " + units.HumanDuration(now.Sub(s.StartedAt))
@@ -99,7 +104,7 @@ func portSummaries(c *davit.ContainerInfo) []container.PortSummary {
 			out = append(out, container.PortSummary{IP: p.HostIP, PrivatePort: p.ContainerPort, PublicPort: p.HostPort, Type: p.Proto})
 		}
 	}
-	for _, name := range sortedKeys(c.Config.ExposedPorts) {
+	for _, name := range slices.Sorted(maps.Keys(c.Config.ExposedPorts)) {
 		if p, err := network.ParsePort(name); err == nil && !published[p.String()] {
 			out = append(out, container.PortSummary{PrivatePort: p.Num(), Type: string(p.Proto())})
 		}
@@ -137,7 +142,7 @@ func endpoints(c *davit.ContainerInfo) map[string]*network.EndpointSettings {
 	for _, ep := range c.Endpoints {
 		s := &network.EndpointSettings{
 			NetworkID: ep.NetworkID, EndpointID: ep.EndpointID, Gateway: ep.Gateway, IPAddress: ep.Address.Addr(),
-			MacAddress: hardwareAddr(ep.MAC), Aliases: ep.Aliases, DNSNames: ep.Aliases,
+			MacAddress: HardwareAddr(ep.MAC), Aliases: ep.Aliases, DNSNames: ep.Aliases,
 		}
 		if ep.Address.IsValid() {
 			s.IPPrefixLen = ep.Address.Bits()
@@ -147,7 +152,8 @@ func endpoints(c *davit.ContainerInfo) map[string]*network.EndpointSettings {
 	return out
 }
 
-func hardwareAddr(s string) network.HardwareAddr {
+// HardwareAddr parses an Ethernet address of the records, none for "".
+func HardwareAddr(s string) network.HardwareAddr {
 	mac, _ := net.ParseMAC(s) // none is an empty string on the wire
 	return network.HardwareAddr(mac)
 }
@@ -163,8 +169,8 @@ func mountPoints(mounts []davit.Mount) []container.MountPoint {
 	return out
 }
 
-// inspectReply is docker inspect's, with what older versions said too.
-type inspectReply struct {
+// InspectReply is docker inspect's, with what older versions said too.
+type InspectReply struct {
 	container.InspectResponse
 	NetworkSettings any
 }
@@ -184,12 +190,14 @@ type legacyNetwork struct {
 	container.NetworkSettings
 }
 
-func inspectWire(c *davit.ContainerInfo, v version, size bool) inspectReply {
-	out := inspectReply{InspectResponse: container.InspectResponse{
-		ID: c.ID, Created: c.Created.Format(time.RFC3339Nano), Path: c.Path, Args: orEmpty(c.Args),
+// Inspect is docker inspect's reply to a client of API 1.version; size adds
+// the sizes.
+func Inspect(c *davit.ContainerInfo, version int, size bool) InspectReply {
+	out := InspectReply{InspectResponse: container.InspectResponse{
+		ID: c.ID, Created: c.Created.Format(time.RFC3339Nano), Path: c.Path, Args: OrEmpty(c.Args),
 		State: stateWire(c.State), Image: c.ImageID.String(), LogPath: c.LogPath, Name: "/" + c.Name,
 		RestartCount: c.Restarts, Driver: "overlay", Platform: "linux", ExecIDs: c.ExecIDs,
-		HostConfig: hostWire(&c.HostConfig), Mounts: mountPoints(c.Mounts), Config: configWire(&c.Config),
+		HostConfig: Host(&c.HostConfig), Mounts: mountPoints(c.Mounts), Config: Config(&c.Config),
 		GraphDriver: &storage.DriverData{Name: "overlay", Data: map[string]string{
 			"LowerDir": strings.Join(c.LowerDirs, ":"), "UpperDir": c.UpperDir,
 		}},
@@ -199,7 +207,7 @@ func inspectWire(c *davit.ContainerInfo, v version, size bool) inspectReply {
 	}
 	settings := container.NetworkSettings{Ports: portMap(c), Networks: endpoints(c)}
 	out.NetworkSettings = settings
-	if v < 52 {
+	if version < 52 {
 		old := legacyNetwork{NetworkSettings: settings}
 		if ep := settings.Networks[network.NetworkBridge]; ep != nil {
 			old.EndpointID, old.IPPrefixLen, old.MacAddress = ep.EndpointID, ep.IPPrefixLen, ep.MacAddress.String()
@@ -224,13 +232,14 @@ func stateWire(s davit.State) *container.State {
 	}
 }
 
-func configWire(c *davit.ContainerConfig) *container.Config {
+// Config is a container's or an image's own configuration.
+func Config(c *davit.ContainerConfig) *container.Config {
 	out := &container.Config{
 		Hostname: c.Hostname, Domainname: c.Domainname, User: c.User,
 		AttachStdin: c.AttachStdin, AttachStdout: c.AttachStdout, AttachStderr: c.AttachStderr,
 		Tty: c.Tty, OpenStdin: c.OpenStdin, StdinOnce: c.StdinOnce,
-		Env: orEmpty(c.Env), Cmd: c.Cmd, Entrypoint: c.Entrypoint, Image: c.Image, Volumes: c.Volumes,
-		WorkingDir: c.WorkingDir, Labels: orEmptyMap(c.Labels), StopSignal: c.StopSignal, StopTimeout: c.StopTimeout,
+		Env: OrEmpty(c.Env), Cmd: c.Cmd, Entrypoint: c.Entrypoint, Image: c.Image, Volumes: c.Volumes,
+		WorkingDir: c.WorkingDir, Labels: OrEmptyMap(c.Labels), StopSignal: c.StopSignal, StopTimeout: c.StopTimeout,
 		Shell: c.Shell, OnBuild: c.OnBuild,
 	}
 	for name := range c.ExposedPorts {
@@ -250,9 +259,9 @@ func configWire(c *davit.ContainerConfig) *container.Config {
 	return out
 }
 
-// hostWire is a record's host configuration with Docker's defaults where the
+// Host is a record's host configuration with Docker's defaults where the
 // record has none.
-func hostWire(h *davit.HostConfig) *container.HostConfig {
+func Host(h *davit.HostConfig) *container.HostConfig {
 	out := &container.HostConfig{
 		Binds: h.Binds, Tmpfs: h.Tmpfs, NetworkMode: container.NetworkMode(h.NetworkMode), PublishAllPorts: h.PublishAllPorts,
 		PortBindings: network.PortMap{},
@@ -261,11 +270,11 @@ func hostWire(h *davit.HostConfig) *container.HostConfig {
 		},
 		AutoRemove: h.AutoRemove, Privileged: h.Privileged, ReadonlyRootfs: h.ReadonlyRootfs,
 		CapAdd: h.CapAdd, CapDrop: h.CapDrop, SecurityOpt: h.SecurityOpt, CgroupnsMode: container.CgroupnsModePrivate,
-		IpcMode: container.IPCModePrivate, DNSSearch: orEmpty(h.DNSSearch), DNSOptions: orEmpty(h.DNSOptions),
+		IpcMode: container.IPCModePrivate, DNSSearch: OrEmpty(h.DNSSearch), DNSOptions: OrEmpty(h.DNSOptions),
 		ExtraHosts: h.ExtraHosts, GroupAdd: h.GroupAdd, ShmSize: h.ShmSize, Sysctls: h.Sysctls, Runtime: "runc",
 		OomScoreAdj: h.OomScoreAdj, ConsoleSize: h.ConsoleSize, Annotations: h.Annotations,
-		LogConfig: container.LogConfig{Type: h.LogConfig.Type, Config: orEmptyMap(h.LogConfig.Config)},
-		Mounts:    mountsWire(h.Mounts), MaskedPaths: maskedPaths, ReadonlyPaths: readonlyPaths,
+		LogConfig: container.LogConfig{Type: h.LogConfig.Type, Config: OrEmptyMap(h.LogConfig.Config)},
+		Mounts:    mountsWire(h.Mounts), MaskedPaths: MaskedPaths(), ReadonlyPaths: ReadonlyPaths(),
 	}
 	out.Memory, out.MemorySwap, out.NanoCPUs = h.Memory, h.MemorySwap, h.NanoCPUs
 	out.CPUShares, out.CPUPeriod, out.CPUQuota, out.CpusetCpus = h.CPUShares, h.CPUPeriod, h.CPUQuota, h.CpusetCpus
@@ -288,9 +297,9 @@ func hostWire(h *davit.HostConfig) *container.HostConfig {
 		out.MaskedPaths, out.ReadonlyPaths = nil, nil
 	}
 	for _, s := range h.DNS {
-		out.DNS = append(out.DNS, hostAddr(s))
+		out.DNS = append(out.DNS, Addr(s))
 	}
-	out.DNS = orEmpty(out.DNS)
+	out.DNS = OrEmpty(out.DNS)
 	for _, u := range h.Ulimits {
 		out.Ulimits = append(out.Ulimits, &container.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
 	}
@@ -301,7 +310,7 @@ func hostWire(h *davit.HostConfig) *container.HostConfig {
 		}
 		list := []network.PortBinding{}
 		for _, b := range bindings {
-			list = append(list, network.PortBinding{HostIP: hostAddr(b.HostIP), HostPort: b.HostPort})
+			list = append(list, network.PortBinding{HostIP: Addr(b.HostIP), HostPort: b.HostPort})
 		}
 		out.PortBindings[p] = list
 	}
@@ -318,9 +327,56 @@ func mountsWire(mounts []davit.MountRequest) (out []mount.Mount) {
 			w.VolumeOptions = &mount.VolumeOptions{NoCopy: m.NoCopy, Labels: m.VolumeLabels}
 		}
 		if m.TmpfsSize != 0 || m.TmpfsMode != 0 {
-			w.TmpfsOptions = &mount.TmpfsOptions{SizeBytes: m.TmpfsSize, Mode: fileMode(m.TmpfsMode)}
+			w.TmpfsOptions = &mount.TmpfsOptions{SizeBytes: m.TmpfsSize, Mode: fs.FileMode(m.TmpfsMode)}
 		}
 		out = append(out, w)
 	}
 	return out
+}
+
+// OrEmpty returns s, or an empty list for nil: clients iterate over JSON
+// arrays, and some fail on null.
+func OrEmpty[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+// OrEmptyMap is OrEmpty for objects.
+func OrEmptyMap(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
+}
+
+// Addr parses an address of the records, the zero value for "".
+func Addr(s string) netip.Addr {
+	a, _ := netip.ParseAddr(s) // the zero value is what the wire has for none
+	return a
+}
+
+// Familiar returns the names by which the records may hold a reference, as
+// users write them.
+func Familiar(ref string) []string {
+	n, err := reference.ParseDockerRef(ref)
+	if err != nil {
+		return nil
+	}
+	return []string{reference.FamiliarString(n)}
+}
+
+// MaskedPaths are what a container's runtime hides unless told otherwise. A
+// request that asks for just this asks for nothing.
+func MaskedPaths() []string {
+	return []string{
+		"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+		"/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+	}
+}
+
+// ReadonlyPaths are what it makes read-only, likewise.
+func ReadonlyPaths() []string {
+	return []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 }
