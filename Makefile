@@ -82,11 +82,12 @@ bench: build ## Davit beside Debian's dockerd: median of 20, interleaved
 
 .PHONY: package-files
 package-files: build
-	@mkdir -p dist/man
+	@mkdir -p dist/man dist/completions
 	@packaging/notices.sh > dist/THIRD-PARTY-NOTICES
 	@gzip -9n < CHANGELOG.md > dist/changelog.gz
 	@rm -f dist/man/*
 	@for page in docs/man/*.[1-8]; do gzip -9n < $$page > dist/man/$${page##*/}.gz || exit 1; done
+	@for shell in bash zsh fish; do bin/davitctl completion $$shell > dist/completions/$$shell || exit 1; done
 
 .PHONY: deb
 deb: package-files ## build dist/davit_<version>_<arch>.deb
