@@ -13,6 +13,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/davit-engine/davit"
@@ -24,7 +25,7 @@ import (
 func TestFiles(t *testing.T, open func(t *testing.T) service.Files) {
 	for name, test := range map[string]func(*testing.T, service.Files, string){
 		"stat": testStat, "copy": testCopy, "extract": testExtract, "extract refuses": testExtractRefusals,
-		"stays inside": testConfined, "copy up": testCopyUp,
+		"stays inside": testConfined, "copy up": testCopyUp, "pack": testPack, "read": testRead,
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
@@ -179,4 +180,57 @@ func testCopyUp(t *testing.T, f service.Files, root string) {
 	if data, err := os.ReadFile(filepath.Join(through, "inside")); err != nil || string(data) != "inside" {
 		t.Errorf("copied up through a link: %q, %v", data, err)
 	}
+}
+
+func testPack(t *testing.T, f service.Files, root string) {
+	var out bytes.Buffer
+	must(t, f.Pack(t.Context(), root, &out))
+	got := map[string]string{}
+	for r := tar.NewReader(&out); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		must(t, err)
+		content := result(io.ReadAll(r))(t)
+		got[path.Clean(h.Name)] = string(content) + h.Linkname
+		if h.Name[0] == '/' || h.Name[0] == '.' {
+			t.Errorf("the entry %q does not begin below the root", h.Name)
+		}
+	}
+	want := map[string]string{
+		"dir": "", "dir/file": "content", "dir/sub": "", "dir/sub/deep": "deep", "real": "", "real/inside": "inside",
+		"abs": "/real", "up": "../../../../../real", "rel": "real",
+	}
+	if d := diff(want, got); d != "" {
+		t.Errorf("the archive (-want +got):\n%s", d)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := f.Pack(ctx, root, io.Discard); err == nil {
+		t.Error("it went on after its context had ended")
+	}
+}
+
+func testRead(t *testing.T, f service.Files, root string) {
+	for name, want := range map[string]string{"/dir/file": "content", "dir/sub/deep": "deep", "/abs/inside": "inside", "/up/inside": "inside", "/rel/inside": "inside"} {
+		if got := string(result(f.Read(root, name, 7))(t)); got != want {
+			t.Errorf("%s reads %q, want %q", name, got, want)
+		}
+	}
+	must(t, os.Symlink("/dir/file", filepath.Join(root, "link")))
+	if got := string(result(f.Read(root, "/link", 7))(t)); got != "content" {
+		t.Errorf("a symbolic link reads %q", got)
+	}
+	must(t, syscall.Mkfifo(filepath.Join(root, "fifo"), 0o600))
+	for _, name := range []string{"/nothing", "/dir/nothing", "/etc/passwd"} {
+		_, err := f.Read(root, name, 7)
+		wantCode(t, err, davit.NoSuchFile, "reading "+name)
+	}
+	for _, name := range []string{"/dir", "/fifo", "/"} {
+		_, err := f.Read(root, name, 7)
+		wantCode(t, err, davit.InvalidConfiguration, "reading "+name)
+	}
+	_, err := f.Read(root, "/dir/file", 6)
+	wantCode(t, err, davit.InvalidConfiguration, "reading more than is wanted")
 }
