@@ -55,7 +55,7 @@ func guardedHost(t *testing.T, config string) *host {
 	}
 	h.launch(t, c)
 	testutil.Eventually(t, patience, "the daemon to answer", func() bool {
-		answer, err := h.get("/_ping")
+		answer, err := h.ping()
 		return err == nil && strings.HasPrefix(answer, "HTTP/1.0 200 ")
 	})
 	if err := os.Chmod(h.socket(), 0o666); err != nil {

@@ -258,7 +258,7 @@ func TestChecklist02_PidfileOfALiveDaemonIsRefused(t *testing.T) {
 	if got, err := os.ReadFile(h.dir + "/pid"); err != nil || string(got) != pid+"\n" {
 		t.Errorf("the pidfile of the daemon %s says %q, %v", pid, got, err)
 	}
-	if _, err := h.get("/_ping"); err != nil {
+	if _, err := h.ping(); err != nil {
 		t.Error("the daemon that runs:", err)
 	}
 }
@@ -286,7 +286,7 @@ func TestChecklist02_StalePidfileIsReplaced(t *testing.T) {
 	c := h.command("-H", "unix://"+h.socket())
 	h.launch(t, before(c, "echo $$ > "+pidfile))
 	testutil.Eventually(t, patience, "the daemon to answer", func() bool {
-		_, err := h.get("/_ping")
+		_, err := h.ping()
 		return err == nil
 	})
 }

@@ -35,7 +35,7 @@ func TestFault07_HangupDoesNotKill(t *testing.T) {
 		}
 	}
 	testutil.Eventually(t, patience, "the reload", func() bool { return strings.Contains(h.tail(), "configuration reloaded") })
-	if answer, err := h.get("/_ping"); err != nil || !strings.HasPrefix(answer, "HTTP/1.0 200 ") {
+	if answer, err := h.ping(); err != nil || !strings.HasPrefix(answer, "HTTP/1.0 200 ") {
 		t.Errorf("after HUP it answers %q, %v", answer, err)
 	}
 }

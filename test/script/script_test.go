@@ -131,7 +131,7 @@ func (h *host) start(t testing.TB, flags ...string) {
 	t.Helper()
 	h.launch(t, h.command(append([]string{"-H", "unix://" + h.socket()}, flags...)...))
 	testutil.Eventually(t, patience, "the daemon to answer", func() bool {
-		answer, err := h.get("/_ping")
+		answer, err := h.ping()
 		return err == nil && strings.HasPrefix(answer, "HTTP/1.0 200 ")
 	})
 }
@@ -163,18 +163,15 @@ func (h *host) launch(t testing.TB, c *exec.Cmd) {
 	go func(exited chan error) { exited <- c.Wait() }(h.exited)
 }
 
-// get asks the daemon and returns its answer, headers included.
-func (h *host) get(path string) (string, error) {
+// ping asks the daemon whether it is there and returns its answer, headers
+// included.
+func (h *host) ping() (string, error) {
 	c, err := net.Dial("unix", h.socket())
 	if err != nil {
 		return "", err
 	}
 	defer c.Close()
-	return ask(c, path)
-}
-
-func ask(c net.Conn, path string) (string, error) {
-	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.0\r\n\r\n", path); err != nil {
+	if _, err := fmt.Fprint(c, "GET /_ping HTTP/1.0\r\n\r\n"); err != nil {
 		return "", err
 	}
 	answer, err := io.ReadAll(c)
