@@ -21,6 +21,7 @@ import (
 func TestSecretsStayOutOfTheLog(t *testing.T) {
 	h := newHost(t, "--insecure-registry", "127.0.0.1:5000")
 	h.lockedRegistry(t)
+	h.mustDocker(t, "tag", "busybox", "127.0.0.1:5000/private:1")
 	secret := func(what string) string { return "planted-" + what + "-secret" }
 	auth := base64.URLEncoding.EncodeToString([]byte(`{"username":"joe","password":"` + secret("password") + `","identitytoken":""}`))
 	token := base64.URLEncoding.EncodeToString([]byte(`{"identitytoken":"` + secret("token") + `"}`))
@@ -44,6 +45,8 @@ func TestSecretsStayOutOfTheLog(t *testing.T) {
 		if !strings.Contains(out, "pull access denied") && !strings.Contains(out, "cannot authenticate") {
 			t.Errorf("a pull with a wrong password: %s", out)
 		}
+		h.curl(t, "-H", "X-Registry-Auth: "+header, "-X", "POST", "http://d/images/127.0.0.1:5000/private/push?tag=1")
+		h.curl(t, "-H", "X-Registry-Auth: "+header, "http://d/images/search?term=127.0.0.1:5000/private")
 	}
 	h.curl(t, "-X", "POST", "-H", "Content-Type: application/x-tar", "--data-binary", "",
 		"http://d/build?buildargs=%7B%22A%22%3A%22"+secret("build")+"%22%7D")
@@ -75,7 +78,7 @@ func TestSecretsStayOutOfTheLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, seen := range []string{"type=create", "type=exec_create", "type=pull", "path=/build", "level=DEBUG"} {
+	for _, seen := range []string{"type=create", "type=exec_create", "type=pull", "type=push", "path=/auth", "path=/build", "level=DEBUG"} {
 		if !strings.Contains(string(log), seen) {
 			t.Errorf("the log has no %s: what was to be looked at is not there", seen)
 		}
