@@ -21,6 +21,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -197,21 +198,21 @@ func open(n int, container string) error {
 	return nil
 }
 
-// closeAll closes the descriptors of an answer and counts them.
-func closeAll(body []any) int {
-	n := 0
-	shut := func(fd dbus.UnixFD) {
+// closeAll closes the descriptors of an answer, however deep, and counts them.
+func closeAll(v any) int {
+	if fd, ok := v.(dbus.UnixFD); ok {
 		_ = os.NewFile(uintptr(fd), "answer").Close()
-		n++
+		return 1
 	}
-	for _, v := range body {
-		switch v := v.(type) {
-		case dbus.UnixFD:
-			shut(v)
-		case map[string]dbus.UnixFD:
-			for _, fd := range v {
-				shut(fd)
-			}
+	n := 0
+	switch v := reflect.ValueOf(v); v.Kind() {
+	case reflect.Slice:
+		for i := range v.Len() {
+			n += closeAll(v.Index(i).Interface())
+		}
+	case reflect.Map:
+		for _, value := range v.Seq2() {
+			n += closeAll(value.Interface())
 		}
 	}
 	return n
