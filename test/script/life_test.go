@@ -656,3 +656,57 @@ func TestIdleExitWaitsForWhoIsThere(t *testing.T) {
 		t.Errorf("told was %q, want %q", order, want)
 	}
 }
+
+// TestReloadOnTheBus is what ExecReload= does: it returns when all is said and
+// done, and fails with what is wrong.
+func TestReloadOnTheBus(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "daemon.json")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(`{}`)
+	s := supervise(t, "--config-file", file)
+	s.startBus(t)
+	s.spawn(t)
+	s.until(t, "READY=1")
+	busctl := func(args ...string) (string, error) {
+		out, err := exec.Command("busctl", append([]string{"--address=unix:path=" + s.dir + "/bus"}, args...)...).CombinedOutput()
+		return strings.TrimSpace(string(out)), err
+	}
+	reload := []string{"call", "--quiet", "org.davit.Engine1", "/org/davit/Engine1", "org.davit.Engine1.Manager", "Reload"}
+	write(`{"labels": ["a=1"]}`)
+	out, err := busctl(reload...)
+	if err != nil || s.said("RELOADING=1") != 1 || s.said("READY=1") != 2 {
+		t.Errorf("%v: %s; told was %q", err, out, s.all())
+	}
+	if got := s.mustDocker(t, "info", "--format", "{{.Labels}}"); got != "[a=1]" {
+		t.Errorf("labels are %s", got)
+	}
+	write("{\n\"labels\": [\"b=2\"], \"mtu\": []}")
+	out, err = busctl(reload...)
+	if err == nil || !strings.Contains(out, "line 2: mtu is of type number") || s.said("RELOADING=1") != 2 || s.said("READY=1") != 3 {
+		t.Errorf("%v: %s; told was %q", err, out, s.all())
+	}
+	if got := s.mustDocker(t, "info", "--format", "{{.Labels}}"); got != "[a=1]" {
+		t.Errorf("labels are %s", got)
+	}
+	property := func(name string) string {
+		out, err := busctl("get-property", "org.davit.Engine1", "/org/davit/Engine1", "org.davit.Engine1.Manager", name)
+		if err != nil {
+			t.Errorf("%s: %v: %s", name, err, out)
+		}
+		return out
+	}
+	healthy, _ := strconv.ParseUint(strings.TrimPrefix(property("LastHealthCheckTimestampMonotonic"), "t "), 10, 64)
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		t.Fatal(err)
+	}
+	if age := now.Nano()/1000 - int64(healthy); age < 0 || age > 60e6 {
+		t.Errorf("it was healthy %d us ago", age)
+	}
+	s.flags, s.env = nil, nil
+}
