@@ -57,7 +57,7 @@ func needTool(t *testing.T, name string) {
 }
 
 // startBus runs dbus-daemon on a socket that every user may connect to.
-func startBus(t *testing.T) *bus {
+func startBus(t *testing.T, config string) *bus {
 	t.Helper()
 	needTool(t, "dbus-daemon")
 	dir, err := os.MkdirTemp("", "davit-bus-") //nolint:usetesting // t.TempDir may be too long for a socket (unix(7)), and is closed to other users
@@ -68,11 +68,11 @@ func startBus(t *testing.T) *bus {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	socket, config := filepath.Join(dir, "bus"), filepath.Join(dir, "bus.conf")
-	if err := os.WriteFile(config, []byte(strings.ReplaceAll(busConfig, "SOCKET", socket)), 0o600); err != nil {
+	socket, file := filepath.Join(dir, "bus"), filepath.Join(dir, "bus.conf")
+	if err := os.WriteFile(file, []byte(strings.ReplaceAll(config, "SOCKET", socket)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("dbus-daemon", "--config-file="+config, "--nofork", "--print-address")
+	cmd := exec.Command("dbus-daemon", "--config-file="+file, "--nofork", "--print-address")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -179,8 +179,13 @@ func (f *fixture) lastRequest() engine.Request {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
+	return newFixtureOn(t, startBus(t, busConfig))
+}
+
+func newFixtureOn(t *testing.T, b *bus) *fixture {
+	t.Helper()
 	f := &fixture{
-		bus: startBus(t), eng: engine.New(slog.New(slog.DiscardHandler)),
+		bus: b, eng: engine.New(slog.New(slog.DiscardHandler)),
 		emit: make(chan davit.Event), release: make(chan struct{}),
 	}
 	f.images = []davit.ImageSummary{{ID: imageID, Tags: []string{"busybox:latest"}, Created: created, Size: 4096, Containers: 1}}

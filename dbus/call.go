@@ -24,10 +24,6 @@ import (
 // included.
 const callLimit = 1024
 
-// interactiveFlag is ALLOW_INTERACTIVE_AUTHORIZATION of the D-Bus
-// specification, for which godbus has no name.
-const interactiveFlag godbus.Flags = 0x4
-
 // call is one method call.
 type call struct {
 	*session
@@ -62,7 +58,7 @@ func header[T any](msg *godbus.Message, f godbus.HeaderField) T {
 func (s *session) accept(msg *godbus.Message, fds []int) {
 	c := &call{
 		session: s, msg: msg, ctx: s.ctx, received: fds,
-		caller: engine.Caller{Transport: engine.Bus, UID: engine.NoUID, Name: header[string](msg, godbus.FieldSender), Interactive: msg.Flags&interactiveFlag != 0},
+		caller: engine.Caller{Transport: engine.Bus, UID: engine.NoUID, Name: header[string](msg, godbus.FieldSender), Interactive: msg.Flags&godbus.FlagAllowInteractiveAuthorization != 0},
 		path:   header[godbus.ObjectPath](msg, godbus.FieldPath),
 		iface:  header[string](msg, godbus.FieldInterface),
 		member: header[string](msg, godbus.FieldMember),
