@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -137,6 +138,8 @@ func theContainer() davit.ContainerInfo {
 	c := davit.ContainerInfo{}
 	c.ID, c.Name, c.Created, c.ImageID, c.ImageRef = containerID, "web", created, imageID, "busybox"
 	c.Config.Env = []string{"SECRET=1"}
+	c.Mounts = []davit.Mount{{Type: "volume", Name: "data"}}
+	c.Endpoints = []davit.Endpoint{{Address: netip.MustParsePrefix("172.30.0.2/16"), HostLink: "lo"}}
 	c.State = davit.State{Status: davit.StatusRunning, Pid: 42, StartedAt: created, Unit: "davit-web.service"}
 	return c
 }

@@ -115,7 +115,7 @@ type session struct {
 	streams  sync.WaitGroup // goroutines that serve descriptors of callers
 	// By the notices of the engine; only their reader touches them.
 	active    int // jobs
-	reloading bool
+	reloading int // jobs that read the configuration
 
 	mu       sync.Mutex
 	nstreams map[uint32]int // open streams by user

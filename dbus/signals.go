@@ -40,28 +40,30 @@ func (s *session) notice(n engine.Notice) {
 	case engine.JobNew:
 		s.emit(rootPath, managerInterface, "JobNew", snap.ID, path, p["Subject"])
 		s.changedJobs(1)
+		s.reloads(snap, 1)
 	case engine.JobChanged:
 		s.changed(path, jobInterface, p.only("State", "Phase", "StartTimestamp", "StartTimestampMonotonic"))
-		s.reloads(snap)
 	case engine.JobProgress:
 		s.emit(path, jobInterface, "ProgressUpdate", text(n.Progress.Phase), text(n.Progress.Item), n.Progress.Current, total(n.Progress))
 	case engine.JobRemoved:
 		s.changed(path, jobInterface, p.only("State", "Result", "Phase", "ErrorName", "ErrorMessage",
 			"StartTimestamp", "StartTimestampMonotonic", "FinishTimestamp", "FinishTimestampMonotonic"))
-		s.reloads(snap)
+		s.reloads(snap, -1)
 		s.emit(rootPath, managerInterface, "JobRemoved", snap.ID, path, p["Subject"], p["Result"])
 		s.changedJobs(-1)
 	}
 }
 
-// reloads tells that the configuration is being read, and that it was.
-func (s *session) reloads(j engine.Snapshot) {
+// reloads tells that the configuration is being read, and that it was. The
+// job's state may be past that of the notice.
+func (s *session) reloads(j engine.Snapshot, by int) {
 	if j.Type != (davit.Reload{}).JobType() {
 		return
 	}
-	if active := j.State == engine.Running; active != s.reloading {
-		s.reloading = active
-		s.emit(rootPath, managerInterface, "Reloading", active)
+	before := s.reloading
+	s.reloading += by
+	if (before > 0) != (s.reloading > 0) {
+		s.emit(rootPath, managerInterface, "Reloading", s.reloading > 0)
 	}
 }
 
