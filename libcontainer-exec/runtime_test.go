@@ -158,6 +158,8 @@ func TestContainerSees(t *testing.T) {
 		}), "refused\n"},
 		{"no-new-privileges", "grep NoNewPrivs /proc/self/status", host1(func(c *davit.HostConfig) { c.SecurityOpt = []string{"no-new-privileges"} }), "NoNewPrivs:\t1\n"},
 		{"privileged", "grep ^Seccomp: /proc/self/status; touch /sys/x 2>&1 | grep -c Read-only; mount -t tmpfs t /tmp && echo mounted", host1(func(c *davit.HostConfig) { c.Privileged = true }), "Seccomp:\t0\n0\nmounted\n"},
+		{"device nodes", "mknod /n c 1 3 && echo x > /n && echo null; mknod /disk b 254 0 2>/dev/null || echo refused", nil, "null\nrefused\n"},
+		{"device nodes by name", "mknod /disk b 254 0 && echo made", host1(func(c *davit.HostConfig) { c.CapAdd = []string{"mknod"} }), "made\n"},
 		{"own network", "ip -o link | wc -l", nil, "1\n"},
 		{"devices", "ls /dev | grep -v core | tr '\\n' ' '; dd if=/dev/zero of=/dev/null bs=1 count=1 2>/dev/null && echo ok", nil, "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero ok\n"},
 	} {

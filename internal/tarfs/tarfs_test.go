@@ -354,3 +354,35 @@ func TestUnpackWritesToMountedFilesInPlace(t *testing.T) {
 		t.Errorf("what is mounted on the file holds %q, %v", got, err)
 	}
 }
+
+// TestUnpackMakesNoDisks refuses the nodes of devices with power.
+func TestUnpackMakesNoDisks(t *testing.T) {
+	testutil.RequireRoot(t)
+	for _, tc := range []struct {
+		kind         byte
+		major, minor int64
+		ok           bool
+	}{
+		{tar.TypeChar, 1, 3, true},
+		{tar.TypeBlock, 8, 0, false},
+		{tar.TypeBlock, 1, 3, false},
+		{tar.TypeChar, 1, 1, false},
+		{tar.TypeChar, 1<<32 + 1, 3, false},
+	} {
+		root := t.TempDir()
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		err := w.WriteHeader(&tar.Header{Name: "node", Typeflag: tc.kind, Mode: 0o666, Devmajor: tc.major, Devminor: tc.minor, Format: tar.FormatGNU})
+		if err == nil {
+			err = w.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = tarfs.Unpack(t.Context(), root, "/", &b, tarfs.Options{})
+		_, serr := os.Lstat(filepath.Join(root, "node"))
+		if (err == nil) != tc.ok || (serr == nil) != tc.ok {
+			t.Errorf("%c %d:%d: %v, %v", tc.kind, tc.major, tc.minor, err, serr)
+		}
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/davit-engine/davit/internal/linux"
 	"github.com/davit-engine/davit/internal/osthread"
 	"golang.org/x/sys/unix"
 )
@@ -196,6 +197,9 @@ func (u *unpacker) create(name string, hdr *tar.Header) error {
 func mknod(name string, hdr *tar.Header) error {
 	if hdr.Devmajor < 0 || hdr.Devmajor > 0xfff || hdr.Devminor < 0 || hdr.Devminor > 0xfffff { // what dev_t holds
 		return fmt.Errorf("%q: %w: device number %d:%d", hdr.Name, tar.ErrHeader, hdr.Devmajor, hdr.Devminor)
+	}
+	if node := (linux.Device{Block: hdr.Typeflag == tar.TypeBlock, Major: uint32(hdr.Devmajor), Minor: uint32(hdr.Devminor)}); !node.Harmless() {
+		return fmt.Errorf("%q: cannot make device %d:%d in a container: only null, zero, full, random, urandom, tty and ptmx", hdr.Name, hdr.Devmajor, hdr.Devminor)
 	}
 	mode := uint32(hdr.Mode & 0o7777)
 	if hdr.Typeflag == tar.TypeChar {

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
 	"github.com/opencontainers/cgroups"
+	devices "github.com/opencontainers/cgroups/devices/config"
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runc/libcontainer/specconv"
@@ -22,10 +24,13 @@ func unifiedCgroups() bool { return cgroups.IsCgroup2UnifiedMode() }
 
 // libcontainerConfig converts the runtime spec.
 //
+// Without mknod, the rules by which libcontainer lets every container make any
+// device node are left out: see [makesDevices].
+//
 // Where a v1 hierarchy cannot be written, as inside a container of systemd's
 // on a v1 host, libcontainer is told to go without the cgroups that it cannot
 // make; a limit that would have needed one then fails by name.
-func libcontainerConfig(oci *specs.Spec, id, cgroup string) (*configs.Config, error) {
+func libcontainerConfig(oci *specs.Spec, id, cgroup string, mknod bool) (*configs.Config, error) {
 	readonly := !unifiedCgroups() && !hierarchiesWritable()
 	if readonly {
 		if err := checkLimits(oci.Linux.Resources); err != nil {
@@ -38,6 +43,10 @@ func libcontainerConfig(oci *specs.Spec, id, cgroup string) (*configs.Config, er
 	})
 	if err != nil {
 		return nil, fail(protocol.KindInvalid, fmt.Errorf("cannot use the container's configuration: %w", err))
+	}
+	if !mknod {
+		r := config.Cgroups.Resources
+		r.Devices = slices.DeleteFunc(r.Devices, func(d *devices.Rule) bool { return d.Allow && d.Permissions == "m" })
 	}
 	if readonly {
 		// A name makes the path relative to the own cgroup: the unit's, which

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -53,6 +54,19 @@ func swapAccounting() bool {
 	}
 	_, err := os.Stat(cgroupRoot + "/memory/memory.memsw.limit_in_bytes")
 	return err == nil
+}
+
+// makesDevices tells whether a container may make device nodes other than those
+// it has. CAP_MKNOD is in the default set, and Docker lets such a container make
+// any node, which its device rules then keep it from opening. They do not keep
+// its user on the host from that, who reaches the node by /proc/PID/root of a
+// process with the same uid. So the capability has to be asked for by name,
+// which the engine takes for what it is: root on the host.
+func makesDevices(s protocol.Security) bool {
+	return s.Privileged || slices.ContainsFunc(s.CapAdd, func(c string) bool {
+		name := strings.TrimPrefix(strings.ToUpper(c), "CAP_")
+		return name == "MKNOD" || name == allCapabilities
+	})
 }
 
 // deviceRules deny everything; libcontainer appends the rules for the nodes

@@ -81,7 +81,7 @@ func create(req Request) (protocol.Report, error) {
 	if err != nil {
 		return protocol.Report{}, err
 	}
-	config, err := libcontainerConfig(oci, spec.ID, req.Cgroup)
+	config, err := libcontainerConfig(oci, spec.ID, req.Cgroup, makesDevices(spec.Container.Security))
 	if err != nil {
 		return protocol.Report{}, err
 	}

@@ -46,6 +46,7 @@ func TestEqualsRoot(t *testing.T) {
 		{"capability, other spelling", davit.HostConfig{CapAdd: []string{"chown", "cap_sys_ptrace"}}, "SYS_PTRACE"},
 		{"all capabilities", davit.HostConfig{CapAdd: []string{"all"}}, "ALL"},
 		{"default capabilities", davit.HostConfig{CapAdd: []string{"CHOWN", "cap_net_raw"}}, ""},
+		{"device nodes", davit.HostConfig{CapAdd: []string{"MKNOD"}}, "MKNOD"},
 		{"no new privileges", davit.HostConfig{SecurityOpt: []string{"no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"}}, ""},
 		{"default seccomp", davit.HostConfig{SecurityOpt: []string{"seccomp=builtin"}}, ""},
 		{"no seccomp", davit.HostConfig{SecurityOpt: []string{"seccomp=unconfined"}}, "seccomp"},

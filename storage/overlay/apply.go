@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd/v2/pkg/archive"
+	"github.com/davit-engine/davit/internal/linux"
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 )
@@ -60,6 +61,9 @@ func (u *unpacker) filter(hdr *tar.Header) (bool, error) {
 		if strings.HasPrefix(key, "SCHILY.xattr.trusted.") {
 			delete(hdr.PAXRecords, key) // overlayfs's own: see README.md
 		}
+	}
+	if node := (linux.Device{Block: hdr.Typeflag == tar.TypeBlock, Major: uint32(hdr.Devmajor), Minor: uint32(hdr.Devminor)}); (hdr.Typeflag == tar.TypeBlock || hdr.Typeflag == tar.TypeChar) && !node.Harmless() {
+		return false, nil // old images have disks and terminals in /dev, where the container's own is mounted
 	}
 	dir, base := path.Split(hdr.Name)
 	if strings.Contains("/"+dir, "/"+whiteoutMeta) || (strings.HasPrefix(base, whiteoutMeta) && base != whiteoutOpaque) {

@@ -57,3 +57,34 @@ func TestWhiteoutThroughALaterLink(t *testing.T) {
 		t.Errorf("the host's directory holds %v, %v", left, err)
 	}
 }
+
+// TestDisksInALayer leaves out the nodes of devices with power: a user of the
+// host would reach them by /proc/PID/root of a process of his in a container.
+func TestDisksInALayer(t *testing.T) {
+	testutil.RequireRoot(t)
+	var layer bytes.Buffer
+	w := tar.NewWriter(&layer)
+	for _, h := range []tar.Header{
+		{Name: "dev/", Typeflag: tar.TypeDir, Mode: 0o755},
+		{Name: "dev/sda", Typeflag: tar.TypeBlock, Mode: 0o666, Devmajor: 8},
+		{Name: "dev/mem", Typeflag: tar.TypeChar, Mode: 0o666, Devmajor: 1, Devminor: 1},
+		{Name: "dev/null", Typeflag: tar.TypeChar, Mode: 0o666, Devmajor: 1, Devminor: 3},
+		{Name: "file", Typeflag: tar.TypeReg, Mode: 0o644},
+	} {
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	u := &unpacker{root: t.TempDir()}
+	if _, _, err := u.unpack(t.Context(), &layer); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"dev/sda": false, "dev/mem": false, "dev/null": true, "file": true} {
+		if _, err := os.Lstat(filepath.Join(u.root, name)); (err == nil) != want {
+			t.Errorf("%s: %v, want it to be there: %v", name, err, want)
+		}
+	}
+}
