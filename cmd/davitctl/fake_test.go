@@ -57,6 +57,7 @@ func startBus(t *testing.T) {
 // fake is an engine with handlers that only remember what they were asked.
 type fake struct {
 	eng *engine.Engine
+	sessions
 
 	mu    sync.Mutex
 	calls []string
@@ -164,6 +165,7 @@ func (f *fake) wait(q davit.Wait) (davit.Exit, error) {
 func (f *fake) register() error {
 	eng := f.eng
 	return errors.Join(
+		f.sessions.register(eng),
 		query(eng, func(davit.Info) (davit.EngineInfo, error) {
 			return davit.EngineInfo{Containers: 2, Running: 1, Images: 1}, nil
 		}),

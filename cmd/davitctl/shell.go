@@ -23,8 +23,8 @@ func newShell(o *options) *cobra.Command {
 	var environment []string
 	cmd := &cobra.Command{
 		Use: "shell CONTAINER [PATH [ARG...]]", Short: "Open a shell in a container", Args: arguments(1, -1),
-		Long: "Open a shell, or run the program at PATH, on a terminal of its own in a container that runs. " +
-			"The command exits with the status of the program.",
+		Long: "Open a shell, or run the program at PATH, in a container that runs. It has a terminal of its own if standard input is one, " +
+			"and else pipes. The command exits with the status of the program.",
 		ValidArgsFunction: completeContainers(o, 1, "running"),
 		RunE: o.onBus(func(c *client, args []string) error {
 			return c.shell(args, user, environment)
@@ -36,29 +36,30 @@ func newShell(o *options) *cobra.Command {
 	return cmd
 }
 
+// program is what a shell command runs.
+type program struct {
+	user        string
+	argv        []string // none: a shell
+	environment []string
+}
+
 func (c *client) shell(args []string, user string, environment []string) error {
 	var container dbus.ObjectPath
 	if err := c.manager("GetContainer", args[0]).Store(&container); err != nil {
 		return fmt.Errorf("cannot open a shell in %s: %w", args[0], err)
 	}
-	path, argv := "", []string{}
-	if len(args) > 1 {
-		path, argv = args[1], args[1:]
+	p := program{user: user, argv: args[1:], environment: []string{}}
+	open := c.pipes
+	if _, ok := terminal(c.std.in); ok {
+		open = c.openShell
+		if t := os.Getenv("TERM"); t != "" {
+			p.environment = append(p.environment, "TERM="+t)
+		}
 	}
-	env := []string{}
-	if t := os.Getenv("TERM"); t != "" {
-		env = append(env, "TERM="+t)
-	}
-	env = append(env, environment...)
-	var fd dbus.UnixFD
-	var name string
-	var session dbus.ObjectPath
-	err := c.call(container, containerInterface+".OpenShell", user, path, argv, env).Store(&fd, &name, &session)
+	p.environment = append(p.environment, environment...)
+	session, err := open(container, p)
 	if err != nil {
 		return fmt.Errorf("cannot open a shell in %s: %w", args[0], err)
-	}
-	if err := c.attach(fd, session); err != nil {
-		return err
 	}
 	status, err := c.sessionStatus(session)
 	if err != nil {
@@ -68,6 +69,70 @@ func (c *client) shell(args []string, user string, environment []string) error {
 		return statusError(status)
 	}
 	return nil
+}
+
+// openShell runs a program on a terminal until one of them ends.
+func (c *client) openShell(container dbus.ObjectPath, p program) (dbus.ObjectPath, error) {
+	path := ""
+	if len(p.argv) > 0 {
+		path = p.argv[0]
+	}
+	var fd dbus.UnixFD
+	var name string
+	var session dbus.ObjectPath
+	err := c.call(container, containerInterface+".OpenShell", p.user, path, append([]string{}, p.argv...), p.environment).Store(&fd, &name, &session)
+	if err != nil {
+		return "", err
+	}
+	return session, c.attach(fd, session)
+}
+
+// pipes runs a program whose streams are pipes, as this one's are: a terminal
+// would have no end of input, and one output.
+func (c *client) pipes(container dbus.ObjectPath, p program) (dbus.ObjectPath, error) {
+	argv := p.argv
+	if len(argv) == 0 {
+		argv = []string{"/bin/sh"}
+	}
+	values := map[string]dbus.Variant{"Environment": dbus.MakeVariant(p.environment)}
+	if p.user != "" {
+		values["User"] = dbus.MakeVariant(p.user)
+	}
+	var id string
+	var session dbus.ObjectPath
+	if err := c.call(container, containerInterface+".CreateExec", argv, values, uint64(0)).Store(&id, &session); err != nil {
+		return "", err
+	}
+	var fds []struct {
+		Stream string
+		FD     dbus.UnixFD
+	}
+	var j submitted
+	err := c.call(session, execInterface+".Start", []string{"stdin", "stdout", "stderr"}, uint64(0)).Store(&fds, &j.id, &j.path)
+	if err != nil {
+		return "", err
+	}
+	var outputs sync.WaitGroup
+	for _, fd := range fds {
+		f, stop, err := c.open(fd.FD)
+		if err != nil {
+			return "", err
+		}
+		switch fd.Stream {
+		case "stdin":
+			go func() { // a read of standard input cannot be ended: the program's end does it
+				_, _ = io.Copy(f, c.std.in) // the session may have ended
+				stop()
+			}()
+			continue
+		case "stderr":
+			outputs.Go(func() { defer stop(); _, _ = io.Copy(c.std.err, f) })
+		default:
+			outputs.Go(func() { defer stop(); _, _ = io.Copy(c.std.out, f) })
+		}
+	}
+	outputs.Wait()
+	return session, c.ctx.Err()
 }
 
 // attach connects the user's terminal with the session's until one of them
@@ -82,35 +147,23 @@ func (c *client) attach(fd dbus.UnixFD, session dbus.ObjectPath) error {
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
 	defer cancel()
-	if f, ok := terminal(c.std.in); ok {
-		restore, err := rawMode(f)
-		if err != nil {
-			return err
-		}
-		defer restore()
-		resized := make(chan os.Signal, 1)
-		signal.Notify(resized, syscall.SIGWINCH)
-		defer signal.Stop(resized)
-		resized <- syscall.SIGWINCH // the first size
-		helpers.Go(func() { c.followSize(ctx, f, session, resized) })
+	f, _ := terminal(c.std.in)
+	restore, err := rawMode(f)
+	if err != nil {
+		return err
 	}
-	go c.send(pty) // a read of standard input cannot be ended: the program's end does it
+	defer restore()
+	resized := make(chan os.Signal, 1)
+	signal.Notify(resized, syscall.SIGWINCH)
+	defer signal.Stop(resized)
+	resized <- syscall.SIGWINCH // the first size
+	helpers.Go(func() { c.followSize(ctx, f, session, resized) })
+	go func() { _, _ = io.Copy(pty, f) }() // a read of the terminal cannot be ended: the program's end does it
 	_, err = io.Copy(c.std.out, pty)
 	if err != nil && c.ctx.Err() == nil && !errors.Is(err, syscall.EIO) { // pty(7): the other side is closed
 		return fmt.Errorf("cannot read from the shell: %w", err)
 	}
 	return c.ctx.Err()
-}
-
-// endOfInput is what a terminal takes for the end of what is typed, Ctrl-D: it
-// has no other.
-const endOfInput = "\x04"
-
-// send passes standard input on, and its end where it is not typed.
-func (c *client) send(pty *os.File) {
-	if _, err := io.Copy(pty, c.std.in); err == nil {
-		_, _ = io.WriteString(pty, endOfInput) // the session may have ended
-	}
 }
 
 // rawMode gives keys to the session as they are typed. restore may be called

@@ -4,6 +4,7 @@ package script
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,8 @@ type host struct {
 	bin     string
 	inside  string
 	outside string
-	guest   bool // the namespaces are another's
+	guest   bool   // the namespaces are another's
+	bus     string // its address; "" for none
 	daemon  *exec.Cmd
 	exited  chan error
 	log     *os.File
@@ -143,7 +145,7 @@ func (h *host) command(flags ...string) *exec.Cmd {
 		"--data-root", h.dir + "/lib", "--exec-root", h.dir + "/run", "--pidfile", h.dir + "/pid", "--launcher", "direct", "-D",
 	}, flags...)
 	c := exec.Command("nsenter", args...)
-	c.Env = append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS=unix:path="+h.dir+"/no-bus")
+	c.Env = append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS="+cmp.Or(h.bus, "unix:path="+h.dir+"/no-bus"))
 	return c
 }
 
@@ -340,13 +342,16 @@ func (h *host) cgroup(t testing.TB) string {
 	return found
 }
 
-func TestScripts(t *testing.T) {
-	h := newHost(t)
+func TestScripts(t *testing.T) { newHost(t).scripts(t, "testdata") }
+
+// scripts runs the scripts of a directory on the host.
+func (h *host) scripts(t *testing.T, dir string, environment ...string) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+		Dir: dir,
 		Setup: func(e *testscript.Env) error {
+			e.Vars = append(e.Vars, environment...)
 			e.Vars = append(e.Vars, h.env()[len(os.Environ()):]...)
-			e.Vars = append(e.Vars, "PATH="+os.Getenv("PATH"), "NAME="+strings.ReplaceAll(filepath.Base(e.WorkDir), "script-", ""), "SOCKET="+h.socket(), "INSIDE_NS="+h.inside)
+			e.Vars = append(e.Vars, "PATH="+os.Getenv("PATH"), "BIN="+h.bin, "NAME="+strings.ReplaceAll(filepath.Base(e.WorkDir), "script-", ""), "SOCKET="+h.socket(), "INSIDE_NS="+h.inside)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
