@@ -82,6 +82,20 @@ type Pulled struct {
 	Manifest  Descriptor // the manifest of the chosen platform
 }
 
+// Snapshot is a container's writable layer that is to become the topmost layer
+// of a new image.
+type Snapshot struct {
+	Container string        // id
+	Parent    digest.Digest // the image that the container was made of
+	Leave     []string      // paths that are only places of mounts
+	Config    ContainerConfig
+	Changes   []string // Dockerfile instructions, applied to Config
+	CreatedBy string
+	Reference string // "" names nothing
+	Author    string
+	Message   string
+}
+
 // Original is what an image was made of: a manifest, and the blobs that it
 // names. They stay in Blobs until Release, which is called once.
 type Original struct {

@@ -260,3 +260,34 @@ func logs(c *call) error {
 	_, err = follow(ctx, c, q)
 	return err
 }
+
+// commitContainer makes an image of a container. The body, if there is one, is
+// what the image's configuration has in place of the container's.
+func commitContainer(c *call) error {
+	q := davit.ContainerCommit{
+		Container: c.form.Get("container"), Reference: joinReference(c.form.Get("repo"), c.form.Get("tag")),
+		Author: c.form.Get("author"), Message: c.form.Get("comment"),
+		Pause: c.form.Get("pause") == "" || c.flag("pause"), Changes: c.form["changes"],
+	}
+	if q.Container == "" {
+		return invalid("bad parameter: no container is named")
+	}
+	if c.form.Get("repo") == "" {
+		q.Reference = ""
+	}
+	if c.r.ContentLength != 0 {
+		var body *container.Config
+		if err := c.body(&body); err != nil {
+			return err
+		}
+		if body != nil {
+			config := configNoun(body)
+			q.Config = &config
+		}
+	}
+	img, err := run(c, q)
+	if err != nil {
+		return err
+	}
+	return c.reply(http.StatusCreated, container.CommitResponse{ID: img.ID.String()})
+}

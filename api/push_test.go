@@ -97,3 +97,52 @@ func TestAuthAndSearch(t *testing.T) {
 		t.Errorf("docker search: exit %d %s%s", code, out, errs)
 	}
 }
+
+func TestCommit(t *testing.T) {
+	d := openDoor(t)
+	asked := make(chan davit.ContainerCommit, 1)
+	handle(d, engine.Change, func(_ context.Context, _ *engine.Job, q davit.ContainerCommit) (davit.Image, error) {
+		asked <- q
+		if q.Container == "nobody" {
+			return davit.Image{}, davit.Errorf(davit.NoSuchContainer, "No such container: nobody")
+		}
+		return testImage, nil
+	})
+	for _, c := range []struct {
+		args []string
+		want davit.ContainerCommit
+	}{
+		{[]string{"commit", "web"}, davit.ContainerCommit{Container: "web", Pause: true}},
+		{
+			[]string{"commit", "--pause=false", "-a", "somebody", "-m", "why", "-c", "CMD [\"x\"]", "-c", "ENV a=b", "web", "localhost:5000/team/app:v1"},
+			davit.ContainerCommit{
+				Container: "web", Reference: "localhost:5000/team/app:v1", Author: "somebody", Message: "why", Changes: []string{`CMD ["x"]`, "ENV a=b"},
+			},
+		},
+	} {
+		out, errs, code := docker(t, d, "", c.args...)
+		if out != testImage.ID.String()+"\n" || code != 0 {
+			t.Errorf("docker %q: exit %d %s%s", c.args, code, out, errs)
+		}
+		if diff := cmp.Diff(c.want, <-asked); diff != "" {
+			t.Errorf("docker %q asked for (-want +got):\n%s", c.args, diff)
+		}
+	}
+	r := d.do("POST", "/commit?container=web&repo=app&tag=v1", `{"Cmd":["/app"],"Env":["A=1"]}`)
+	if want := `{"Id":"` + testImage.ID.String() + `"}` + "\n"; r.status != 201 || r.body != want {
+		t.Errorf("commit: %d %s", r.status, r.body)
+	}
+	want := davit.ContainerCommit{Container: "web", Reference: "app:v1", Pause: true, Config: &davit.ContainerConfig{Cmd: []string{"/app"}, Env: []string{"A=1"}}}
+	if diff := cmp.Diff(want, <-asked); diff != "" {
+		t.Errorf("asked for (-want +got):\n%s", diff)
+	}
+	if r := d.do("POST", "/commit?container=nobody", ""); r.status != 404 {
+		t.Errorf("an unknown container: %d %s", r.status, r.body)
+	}
+	<-asked
+	for path, body := range map[string]string{"/commit": "", "/commit?container=web": `{"Nonsense":1}`} {
+		if r := d.do("POST", path, body); r.status != 400 {
+			t.Errorf("%s %s: %d %s", path, body, r.status, r.body)
+		}
+	}
+}

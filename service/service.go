@@ -155,9 +155,21 @@ func (s *Service) registerStreams() error {
 // newImages makes the part that answers for images.
 func (s *Service) newImages() (err error) {
 	s.images, err = images.New(images.Options{
-		Engine: s.eng, Store: s.Images, Registry: s.Registry, Containers: s.records, Emit: s.emit,
+		Engine: s.eng, Store: s.Images, Registry: s.Registry, Containers: s.records, Find: s.findRecord, Emit: s.emit, Happened: s.emitRecord,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	commit := onContainer(s, davit.ActionManageImages, func(q davit.ContainerCommit) string { return q.Container })
+	return engine.Register(s.eng, entering(s, commit, func(q *davit.ContainerCommit) *string { return &q.Container }), s.images.Commit)
+}
+
+func (s *Service) findRecord(ref string) (davit.Container, error) {
+	c, err := s.find(ref)
+	if err != nil {
+		return davit.Container{}, err
+	}
+	return c.record(), nil
 }
 
 func (s *Service) registerNetworks() error {

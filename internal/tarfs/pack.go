@@ -73,11 +73,17 @@ type packer struct {
 	check func() error
 	tw    *tar.Writer
 	links map[inode]string // first entry of a file with several names
+	layer *layer           // nil: whiteouts are devices like others
 }
 
 func (p *packer) add(name, entry string, fi fs.FileInfo) error {
 	if err := p.check(); err != nil {
 		return err
+	}
+	if p.layer != nil {
+		if done, err := p.layer.convert(p.tw, name, entry, fi); done || err != nil {
+			return err
+		}
 	}
 	switch {
 	case fi.IsDir():
@@ -110,7 +116,11 @@ func (p *packer) addDir(name, entry string, fi fs.FileInfo) error {
 	if err := p.tw.WriteHeader(hdr); err != nil {
 		return err
 	}
-	if kernels(name) {
+	if p.layer != nil {
+		if err := p.layer.opaque(p.tw, name, hdr); err != nil {
+			return err
+		}
+	} else if kernels(name) {
 		return nil
 	}
 	return p.addChildren(name, hdr.Name)

@@ -19,6 +19,7 @@ func TestRootfs(t *testing.T, open func(t *testing.T) (service.RootfsStore, imag
 	for name, test := range map[string]func(*testing.T, service.RootfsStore, images.Store){
 		"life": testRootfsLife, "unknown": testRootfsUnknown, "mounts": testRootfsMounts,
 		"outlives its image": testRootfsImageGone, "keep": testRootfsKeep, "changes": testRootfsChanges,
+		"commit": testCommit, "commit refuses": testCommitRefusals,
 	} {
 		t.Run(name, func(t *testing.T) {
 			rootfs, images := open(t)

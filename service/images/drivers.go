@@ -43,6 +43,10 @@ type Intake interface {
 	Unpack(ctx context.Context, p davit.Pulled) (davit.Image, error)
 	Import(ctx context.Context, req davit.Import) (davit.Image, error)
 	Load(ctx context.Context, req davit.Load) ([]davit.Image, error)
+	// Commit makes an image of a container's writable layer on top of the
+	// layers of its image. Nothing keeps the container from changing its files
+	// meanwhile.
+	Commit(ctx context.Context, req davit.Snapshot) (davit.Image, error)
 }
 
 // Outlet is the part of a [Store] by which images go out.

@@ -22,8 +22,12 @@ type Options struct {
 	// Containers returns copies of the records of all containers: who uses an
 	// image.
 	Containers func() []davit.Container
+	// Find looks a container up, by what users call it.
+	Find func(ref string) (davit.Container, error)
 	// Emit publishes an event.
 	Emit func(davit.Event)
+	// Happened publishes an event of a container.
+	Happened func(action string, c *davit.Container, more map[string]string)
 }
 
 // Service answers for the images. Its state is in its drivers.

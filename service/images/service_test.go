@@ -251,7 +251,10 @@ func TestSearch(t *testing.T) {
 			}
 		}
 		for _, q := range []davit.Search{
-			{}, {Term: "app", Limit: 101}, {Term: "app", Limit: -1}, {Term: "app", Filters: map[string][]string{"stars": {"many"}}},
+			{},
+			{Term: "app", Limit: 101},
+			{Term: "app", Limit: -1},
+			{Term: "app", Filters: map[string][]string{"stars": {"many"}}},
 			{Term: "app", Filters: map[string][]string{"nonsense": {"x"}}},
 		} {
 			refused(h, q, davit.InvalidConfiguration)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"path"
 	"runtime"
 	"slices"
 	"strings"
@@ -30,6 +31,8 @@ type Images struct {
 	manifests map[digest.Digest]davit.Descriptor  // per image
 	files     map[digest.Digest]map[string]string // per layer
 	names     map[string]digest.Digest            // familiar name -> id
+
+	containers *Rootfs // whose layers can be committed; nil: none
 }
 
 // NewImages returns an empty store.
@@ -268,15 +271,8 @@ func (s *Images) Import(ctx context.Context, req davit.Import) (davit.Image, err
 		names = append(names, familiar(req.Reference))
 	}
 	var config davit.ContainerConfig
-	for _, c := range req.Changes {
-		word, arg, _ := strings.Cut(c, " ")
-		switch {
-		case word == "ENV":
-			config.Env = append(config.Env, arg)
-		case word == "CMD" && json.Unmarshal([]byte(arg), &config.Cmd) == nil:
-		default:
-			return davit.Image{}, davit.Errorf(davit.InvalidConfiguration, "cannot apply change %q", c)
-		}
+	if err := change(&config, req.Changes); err != nil {
+		return davit.Image{}, err
 	}
 	files, err := Untar(req.Source)
 	if err != nil {
@@ -290,6 +286,21 @@ func (s *Images) Import(ctx context.Context, req davit.Import) (davit.Image, err
 		return davit.Image{}, err
 	}
 	return s.unpack(ctx, unpacking{b.Target, b.Config, b.Layers, names})
+}
+
+// change applies the instructions that the fake knows.
+func change(config *davit.ContainerConfig, changes []string) error {
+	for _, c := range changes {
+		word, arg, _ := strings.Cut(c, " ")
+		switch {
+		case word == "ENV":
+			config.Env = append(config.Env, arg)
+		case word == "CMD" && json.Unmarshal([]byte(arg), &config.Cmd) == nil:
+		default:
+			return davit.Errorf(davit.InvalidConfiguration, "cannot apply change %q", c)
+		}
+	}
+	return nil
 }
 
 // Load implements [images.Store].
@@ -524,7 +535,66 @@ func (s *Images) content(img davit.Image) (map[string]string, error) {
 		if !ok {
 			return nil, davit.Errorf(davit.NoSuchImage, "image %s: its layer %s is gone", img.ID, l)
 		}
-		maps.Copy(out, files)
+		for name, data := range files {
+			if gone, ok := strings.CutPrefix(path.Base(name), ".wh."); ok {
+				delete(out, path.Join(path.Dir(name), gone))
+			} else {
+				out[name] = data
+			}
+		}
 	}
 	return out, nil
+}
+
+func (s *Images) setContainers(c *Rootfs) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.containers = c
+}
+
+// Commit implements [images.Store].
+func (s *Images) Commit(ctx context.Context, req davit.Snapshot) (davit.Image, error) {
+	if err := s.enterContext(ctx, "Commit", req.Container); err != nil {
+		return davit.Image{}, err
+	}
+	var names []string
+	if req.Reference != "" {
+		if err := checkTag(req.Reference); err != nil {
+			return davit.Image{}, err
+		}
+		names = append(names, familiar(req.Reference))
+	}
+	if err := change(&req.Config, req.Changes); err != nil {
+		return davit.Image{}, err
+	}
+	parent, err := s.Get(req.Parent.String())
+	if err != nil {
+		return davit.Image{}, err
+	}
+	files, err := s.containers.changed(req.Container)
+	if err != nil {
+		return davit.Image{}, err
+	}
+	s.mu.Lock()
+	layers := []map[string]string{}
+	for _, l := range parent.Layers {
+		layers = append(layers, s.files[l])
+	}
+	s.mu.Unlock()
+	b := Build(parent.Architecture, req.Config, append(layers, files)...)
+	if err := b.Put(ctx, s.blobs); err != nil {
+		return davit.Image{}, err
+	}
+	img, err := s.unpack(ctx, unpacking{b.Target, b.Config, b.Layers, names})
+	if err != nil {
+		return img, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	img.Parent, img.Author, img.Comment = parent.ID, req.Author, req.Message
+	img.History = append(slices.Clone(parent.History), davit.HistoryEntry{CreatedBy: req.CreatedBy, Author: req.Author, Comment: req.Message})
+	kept := img
+	kept.Tags, kept.Digests = nil, nil
+	s.images[img.ID] = kept
+	return img, nil
 }

@@ -27,7 +27,9 @@ type Rootfs struct {
 
 // NewRootfs returns a store without containers in a directory that exists.
 func NewRootfs(dir string, images *Images) *Rootfs {
-	return &Rootfs{dir: dir, images: images, base: map[string]map[string]string{}}
+	s := &Rootfs{dir: dir, images: images, base: map[string]map[string]string{}}
+	images.setContainers(s)
+	return s
 }
 
 // Containers returns the ids of those that have a writable layer.
@@ -271,4 +273,36 @@ func (s *Rootfs) Keep(ids []string) error {
 		}
 	}
 	return nil
+}
+
+// changed returns what a container's files are that are not those of its image;
+// what it removed is a whiteout.
+func (s *Rootfs) changed(containerID string) (map[string]string, error) {
+	dir, err := s.find(containerID)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	base := s.base[containerID]
+	s.mu.Unlock()
+	now, out := map[string]string{}, map[string]string{}
+	root := filepath.Join(dir, "merged")
+	err = filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(name)
+		rel := strings.TrimPrefix(name, root+"/")
+		now[rel] = string(data)
+		if old, ok := base[rel]; !ok || old != string(data) {
+			out[rel] = string(data)
+		}
+		return err
+	})
+	for name := range base {
+		if _, ok := now[name]; !ok && !strings.HasSuffix(name, "/") {
+			out[path.Join(path.Dir(name), ".wh."+path.Base(name))] = ""
+		}
+	}
+	return out, err
 }
