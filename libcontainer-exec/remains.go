@@ -56,6 +56,11 @@ func (r *Runtime) killRemains(id string) error {
 	if err := protocol.ReadFile(filepath.Join(dir, protocol.SpecFile), &spec); err != nil && !errors.Is(err, os.ErrNotExist) {
 		r.log.Warn("cannot read a dead monitor's spec", "container_id", id, "error", err)
 	}
+	// Frozen processes of cgroup v1 do not even die; nor do they leave their other
+	// cgroups, whichever is removed first.
+	if err := cgroup.Freeze(state.Cgroups, false); err != nil {
+		r.log.Debug("cannot thaw what a dead monitor left", "container_id", id, "error", err) // it has gone
+	}
 	if state.Pid > 0 && state.PidStart != 0 && lives(state.Pid, state.PidStart) {
 		_ = unix.Kill(state.Pid, unix.SIGKILL) // the first process takes its pid namespace along
 	}

@@ -3,6 +3,7 @@
 package script
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -137,6 +138,51 @@ func TestDaemonDies(t *testing.T) {
 	if strings.Contains(h.rules(t), "8080") {
 		t.Error("the port is still published")
 	}
+}
+
+// TestPausedOutlivesDaemon kills the daemon, and the monitor, of containers
+// that are paused: frozen processes of cgroup v1 do not even die.
+func TestPausedOutlivesDaemon(t *testing.T) {
+	h := newHost(t)
+	loop := []string{"busybox", "sh", "-c", "i=0; while :; do echo $((i=i+1)); sleep 0.02; done"}
+	stays := h.mustDocker(t, append([]string{"run", "-d", "--name", "stays"}, loop...)...)
+	orphan := h.mustDocker(t, append([]string{"run", "-d", "--name", "orphan"}, loop...)...)
+	h.mustDocker(t, "pause", "stays", "orphan")
+	size := func() int64 {
+		t.Helper()
+		info, err := os.Stat(h.dir + "/lib/containers/" + stays + "/" + stays + "-json.log")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	before := size()
+	if code := exitCode(h.end(t, syscall.SIGKILL)); code != -1 {
+		t.Fatalf("exit status %d", code)
+	}
+	var state struct{ Holder int }
+	text, err := os.ReadFile(h.dir + "/run/containers/" + orphan + "/state.json")
+	if err == nil {
+		err = json.Unmarshal(text, &state)
+	}
+	if err != nil || state.Holder == 0 {
+		t.Fatal(err, string(text))
+	}
+	if err := syscall.Kill(state.Holder, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	h.start(t)
+	if got := h.mustDocker(t, "inspect", "--format", "{{.State.Status}}", "stays"); got != "paused" {
+		t.Errorf("the paused container is %q", got)
+	}
+	if got := h.mustDocker(t, "inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "orphan"); got != "exited 137" {
+		t.Errorf("the one whose monitor was killed is %q", got)
+	}
+	if after := size(); after != before {
+		t.Errorf("its log has grown from %d to %d bytes", before, after)
+	}
+	h.mustDocker(t, "unpause", "stays")
+	testutil.Eventually(t, patience, "the container to go on", func() bool { return size() > before })
 }
 
 // rules is the firewall without its counters.
