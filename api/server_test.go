@@ -441,7 +441,7 @@ func TestListenerFails(t *testing.T) {
 // cancelling registers the handler of job_cancel, as the service does.
 func cancelling(d *door) {
 	handle(d, engine.Query, func(_ context.Context, _ *engine.Job, q davit.JobCancel) (davit.Nothing, error) {
-		return davit.Nothing{}, d.eng.Cancel(q.ID)
+		return davit.Nothing{}, d.eng.Cancel(q.ID) //nolint:contextcheck // the job has a context of its own
 	})
 }
 
@@ -494,7 +494,7 @@ func TestJobsAreGuarded(t *testing.T) {
 	d := openDoor(t)
 	if err := engine.Register(d.eng, engine.Type[davit.JobCancel]{Class: engine.Query, Action: davit.ActionManageJobs},
 		func(_ context.Context, _ *engine.Job, q davit.JobCancel) (davit.Nothing, error) {
-			return davit.Nothing{}, d.eng.Cancel(q.ID)
+			return davit.Nothing{}, d.eng.Cancel(q.ID) //nolint:contextcheck // the job has a context of its own
 		}); err != nil {
 		t.Fatal(err)
 	}

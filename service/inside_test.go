@@ -109,7 +109,7 @@ func TestStats(t *testing.T) {
 		}
 		id := d.run("web")
 		var got []davit.ContainerStats
-		emit := func(s davit.ContainerStats) error { got = append(got, s); return nil }
+		emit := func(s davit.ContainerStats) error { got = append(got, s); return t.Context().Err() }
 		do(d, davit.Stats{Container: "web", Once: true, Emit: emit})
 		if len(got) != 1 || got[0].ID != id || got[0].Name != "web" || got[0].Memory.Limit != 1<<30 || got[0].Networks["eth0"].RxBytes == 0 {
 			t.Fatalf("once: %+v", got)

@@ -303,11 +303,6 @@ func newID() string {
 	return hex.EncodeToString(b)
 }
 
-// withReports sends the drivers' progress to the job.
-func withReports(ctx context.Context, j *engine.Job) context.Context {
-	return davit.WithReporter(ctx, func(p davit.Progress) { j.Report(engine.Progress(p)) })
-}
-
 func invalid(format string, args ...any) error {
 	return davit.Errorf(davit.InvalidConfiguration, "%w", fmt.Errorf(format, args...))
 }

@@ -199,10 +199,11 @@ func (i *Inside) measure(ctx context.Context, rec *davit.Container) (davit.Conta
 		return none, nil
 	}
 	st, err := i.Options.Stats(ctx, rec.ID)
-	if davit.CodeOf(err) == davit.ContainerNotRunning && err != nil {
+	switch {
+	case err == nil:
+	case davit.CodeOf(err) == davit.ContainerNotRunning:
 		return none, nil // it has just ended, or is about to run again
-	}
-	if err != nil {
+	default:
 		return none, err
 	}
 	st.ID, st.Name = rec.ID, rec.Name

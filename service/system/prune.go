@@ -38,7 +38,7 @@ func (s *System) diskUsage(ctx context.Context, _ *engine.Job, _ davit.DiskUsage
 
 // cancel ends a job, for all who wait for it.
 func (s *System) cancel(_ context.Context, _ *engine.Job, q davit.JobCancel) (davit.Nothing, error) {
-	return davit.Nothing{}, s.Engine.Cancel(q.ID)
+	return davit.Nothing{}, s.Engine.Cancel(q.ID) //nolint:contextcheck // the job has a context of its own
 }
 
 // Shared tells of each image how many of its bytes other images have too: the
