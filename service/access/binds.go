@@ -50,7 +50,7 @@ func allowed(list []string, clean string) bool {
 // CheckBindAllow refuses an entry of bind-allow that could never be used.
 func CheckBindAllow(dir string) error {
 	if _, ok := cleanSource(dir); !ok {
-		return errors.New("it must be an absolute path without ..")
+		return errors.New("it must be an absolute path, and have no .. in it")
 	}
 	return nil
 }

@@ -3,7 +3,9 @@
 package access_test
 
 import (
+	"bufio"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -273,6 +275,44 @@ func TestMayBind(t *testing.T) {
 	p.Set(access.Config{})
 	if err := p.MayBind(top+"/inert/data", true); err == nil {
 		t.Error("what was taken off the list may be mounted")
+	}
+}
+
+// TestMayBindLooksAtAnothersMounts asks about a directory that only another
+// process sees as it is mounted: as PID 1 does, beside a daemon in a sandbox.
+func TestMayBindLooksAtAnothersMounts(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("RequireRoot: needs root")
+	}
+	top, err := os.MkdirTemp("/run", "davit-bind-") //nolint:usetesting // not below /tmp, which everybody can write to
+	must(t, err)
+	t.Cleanup(func() { must(t, os.RemoveAll(top)) })
+	must(t, os.Chmod(top, 0o755))
+	mount(t, top, "suid,dev")
+	host := exec.Command("unshare", "-m", "sh", "-c", `mount -t tmpfs -o mode=755,nosuid,nodev tmpfs "$0" && mkdir "$0/data" && echo ready && read x`, top)
+	in, err := host.StdinPipe()
+	must(t, err)
+	out, err := host.StdoutPipe()
+	must(t, err)
+	must(t, host.Start())
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = host.Wait() // read fails at the end of its input
+	})
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		t.Skipf("RequireMount: %q, %v", line, err)
+	}
+	config := access.Config{BindAllow: []string{top}}
+	own := access.NewPolicy(access.Options{Config: config})
+	others := access.NewPolicy(access.Options{Config: config, HostProc: fmt.Sprintf("/proc/%d", host.Process.Pid)})
+	if err := others.MayBind(top+"/data", false); err != nil {
+		t.Errorf("with the other's mounts: %v", err)
+	}
+	if err := own.MayBind(top+"/data", false); err == nil {
+		t.Error("with the test's own mounts there is no such directory")
+	}
+	if err := own.MayBind(top, false); err == nil {
+		t.Error("the test's own mount is not inert")
 	}
 }
 
