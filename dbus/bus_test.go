@@ -343,7 +343,10 @@ func (f *fixture) serve(t *testing.T) {
 		},
 		DecodeCreate: func(name string, config []byte) (davit.Create, error) {
 			q := davit.Create{Name: name}
-			return q, json.Unmarshal(config, &q.Config)
+			if err := json.Unmarshal(config, &q.Config); err != nil {
+				return q, davit.Errorf(davit.InvalidConfiguration, "invalid JSON: %w", err)
+			}
+			return q, nil
 		},
 	})
 	ctx, cancel := context.WithCancel(t.Context())

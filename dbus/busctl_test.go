@@ -49,8 +49,11 @@ func TestBusctl(t *testing.T) {
 		args []string
 		want []string
 	}{
-		{"tree", []string{"tree", "--list", davit.BusName}, []string{"/org/davit/Engine1\n", string(root) + "/job/_31\n", object + "\n", string(root) + "/volume/data\n"}},
+		{"tree", []string{"tree", "--list", davit.BusName}, []string{"/org/davit/Engine1\n", string(root) + "/job/_31\n", object + "\n", string(root) + "/volume/data\n", "/org/freedesktop/LogControl1\n"}},
 		{"introspect", []string{"introspect", davit.BusName, string(root)}, []string{".PullImage", "sa{sv}t", "uo", ".JobRemoved", ".ListenSockets", `1 "api" "unix:///run/davit/davit.sock"`}},
+		{"introspect container", []string{"introspect", davit.BusName, object}, []string{".OpenShell", "ssasas", "hso", ".InvocationID"}},
+		{"introspect log", []string{"introspect", davit.BusName, "/org/freedesktop/LogControl1"}, []string{".LogLevel", `"info"`, "writable", `"davitd"`}},
+		{"introspect exec", []string{"introspect", davit.BusName, string(root) + "/exec/" + execID}, []string{".ExitStatus", "property  i"}},
 		{"pull", append([]string{"call", "--"}, append(mgr, "PullImage", "sa{sv}t", "docker.io/library/alpine", "1", "Platform", "s", "linux/arm64/v8", "0")...), []string{`uo 2 "` + job2 + `"`}},
 		{"wait", []string{"call", davit.BusName, job2, davit.BusName + ".Job", "Wait"}, []string{`sa{sv} "done" 3 `, `"Image" o "/org/davit/Engine1/image/c157`}},
 		{"get-property", []string{"get-property", davit.BusName, job2, davit.BusName + ".Job", "Progress", "State", "Result", "Subject"}, []string{"d 1\ns \"finished\"\ns \"done\"\ns \"docker.io/library/alpine\"\n"}},

@@ -14,7 +14,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -23,6 +26,7 @@ import (
 	"github.com/godbus/dbus/v5/introspect"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/internal/testutil"
 )
 
@@ -257,42 +261,118 @@ func (c *rawClient) answer(t *testing.T) *godbus.Message {
 	}
 }
 
-// TestWrongTypes makes a thousand calls of all methods with arguments of any
-// types. Each must be answered, and the service must live.
-func TestWrongTypes(t *testing.T) {
+// fuzzCalls is how many calls TestWrongCalls makes.
+const fuzzCalls = 10_000
+
+// TestWrongCalls makes calls of all methods, and of none, on objects that are
+// there and on others, with arguments of any types and any descriptors. Each
+// must be answered, the service must live, and nothing may stay behind.
+func TestWrongCalls(t *testing.T) {
 	testutil.RequireRoot(t)
 	f := newFixture(t)
 	close(f.release)
-	conn := f.client(t)
-	methods := allMethods(t)
-	paths := []godbus.ObjectPath{
-		"/", root, root + "/job", root + "/job/_31", root + "/container/_3" + godbus.ObjectPath(containerID),
-		root + "/image/" + godbus.ObjectPath(imageID.Encoded()), root + "/network/" + godbus.ObjectPath(networkID), root + "/volume/data",
+	files := fuzzFiles(t)
+	methods := slices.DeleteFunc(allMethods(t), func(m method) bool { // these may rightly wait
+		return strings.HasSuffix(m.name, ".Wait") || strings.HasSuffix(m.name, ".WaitJob")
+	})
+	conns := []*godbus.Conn{f.client(t), f.client(t), f.clientOf(t, nobody), f.client(t)}
+	for _, c := range conns {
+		_ = f.call(c, "ListJobs").Err // the service has asked who it is
 	}
-	rnd := rand.New(rand.NewPCG(1, 2))
-	for range 1000 {
-		method := methods[rnd.IntN(len(methods))]
-		m := method.name
-		var args []any
-		for range rnd.IntN(6) {
-			args = append(args, randomValue(rnd, 3))
-		}
-		if rnd.IntN(2) == 0 { // right types, and any content
-			args = nil
-			for _, a := range method.in {
-				args = append(args, randomOf(rnd, a))
+	fds, goroutines := openFDs(t), runtime.NumGoroutine()
+	var callers sync.WaitGroup
+	for i, c := range conns {
+		callers.Go(func() {
+			rnd := rand.New(rand.NewPCG(1, uint64(i)))
+			for range fuzzCalls / len(conns) {
+				fuzzCall(t, c, rnd, methods, files)
 			}
-		}
-		if m == "org.davit.Engine1.Container.Wait" || strings.HasSuffix(m, "Manager.WaitJob") || strings.HasSuffix(m, "Job.Wait") {
-			continue // may rightly wait
-		}
-		err := conn.Object(davit.BusName, paths[rnd.IntN(len(paths))]).Call(m, 0, args...).Err
-		if name := errorNameOf(err); err != nil && (name == "" || name == "org.freedesktop.DBus.Error.NoReply") || name == davit.BusName+".Failed" {
-			t.Errorf("%s(%v): %s: %v", m, args, name, err)
-		}
+		})
+	}
+	callers.Wait()
+	if err := f.call(conns[0], "ListJobs").Err; err != nil {
+		t.Error(err)
 	}
 	if err := f.server.Ping(t.Context()); err != nil {
 		t.Error(err)
+	}
+	for _, j := range f.eng.Jobs() {
+		if j.Snapshot().State != engine.Finished && j.Type() != "events" {
+			t.Logf("job %d (%s) goes on", j.ID(), j.Type())
+		}
+	}
+	settle(t, fds)
+	testutil.Eventually(t, 10*time.Second, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= goroutines })
+	testutil.Eventually(t, 10*time.Second, "nothing is under way", func() bool { return f.busy.Load() == 0 })
+}
+
+// fuzzFiles returns descriptors of several kinds, none of which lets its reader
+// wait.
+func fuzzFiles(t *testing.T) (fds []godbus.UnixFD) {
+	t.Helper()
+	r, w := shellPipe(t)
+	_ = w.Close()
+	for name, flags := range map[string]int{"/dev/null": os.O_RDWR, "/etc": os.O_RDONLY, filepath.Join(t.TempDir(), "x"): os.O_RDWR | os.O_CREATE} {
+		file, err := os.OpenFile(name, flags, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = file.Close() })
+		fds = append(fds, fdOf(file))
+	}
+	return append(fds, fdOf(r))
+}
+
+// fuzzPaths returns the object that fits an interface, and others.
+func fuzzPaths(iface string) []godbus.ObjectPath {
+	fit := map[string]godbus.ObjectPath{
+		"Manager": root, "Job": root + "/job/_31", "Container": containerObject, "Exec": execObject, "Image": imageObject,
+		"Network": root + "/network/" + godbus.ObjectPath(networkID), "Volume": root + "/volume/data",
+	}[strings.TrimPrefix(iface, davit.BusName+".")]
+	others := []godbus.ObjectPath{"/", root, root + "/job", root + "/nothing", root + "/container/_zz", root + "/volume/none", "/org/freedesktop/LogControl1"}
+	if fit == "" {
+		return others
+	}
+	return append(others, fit, fit, fit, fit, fit, fit, fit, fit, fit, fit, fit, fit)
+}
+
+func fuzzCall(t *testing.T, c *godbus.Conn, rnd *rand.Rand, methods []method, files []godbus.UnixFD) {
+	m := methods[rnd.IntN(len(methods))]
+	name := m.name
+	if rnd.IntN(50) == 0 {
+		name += "X"
+	}
+	var args []any
+	if rnd.IntN(3) > 0 { // right types, and any content
+		for _, a := range m.in {
+			args = append(args, randomOf(rnd, a, files))
+		}
+	} else {
+		for range rnd.IntN(6) {
+			args = append(args, randomValue(rnd, 3, files))
+		}
+	}
+	paths := fuzzPaths(name[:strings.LastIndexByte(name, '.')])
+	reply := c.Object(davit.BusName, paths[rnd.IntN(len(paths))]).Call(name, 0, args...)
+	if e := errorNameOf(reply.Err); reply.Err != nil && (e == "" || e == "org.freedesktop.DBus.Error.NoReply") || e == davit.BusName+".Failed" {
+		t.Errorf("%s(%v): %s: %v", name, args, e, reply.Err)
+	}
+	closeReturned(reply.Body)
+}
+
+// closeReturned closes the descriptors of a reply.
+func closeReturned(values []any) {
+	for _, v := range values {
+		switch v := v.(type) {
+		case godbus.UnixFD:
+			_ = syscall.Close(int(v))
+		case []any:
+			closeReturned(v)
+		case [][]any:
+			for _, one := range v {
+				closeReturned(one)
+			}
+		}
 	}
 }
 
@@ -334,8 +414,8 @@ func allMethods(t *testing.T) []method {
 }
 
 // randomOf returns a value of a type that the methods take.
-func randomOf(rnd *rand.Rand, signature string) any {
-	words := []string{"", "web", "busybox", "stop", "pull", "start", "volume_create", "\u2028", strings.Repeat("x", 5000), manager}
+func randomOf(rnd *rand.Rand, signature string, files []godbus.UnixFD) any {
+	words := []string{"", "web", "busybox", "stop", "pull", "start", "volume_create", "load", "image_export", "auth", "reload", "stdout", "tty", "TAGS", "\u2028", strings.Repeat("x", 5000), manager}
 	switch signature {
 	case "s":
 		return words[rnd.IntN(len(words))]
@@ -345,23 +425,31 @@ func randomOf(rnd *rand.Rand, signature string) any {
 		return rnd.Uint64() >> rnd.IntN(64)
 	case "i":
 		return int32(rnd.Uint32()) >> rnd.IntN(32)
+	case "h":
+		return files[rnd.IntN(len(files))]
+	case "a(sh)":
+		pairs := []namedFD{}
+		for range rnd.IntN(3) {
+			pairs = append(pairs, namedFD{[]string{"Source", "Target", "Auth", ""}[rnd.IntN(4)], files[rnd.IntN(len(files))]})
+		}
+		return pairs
 	case "as":
 		return words[:rnd.IntN(len(words))]
 	case "v":
-		return godbus.MakeVariant(randomValue(rnd, 3))
+		return godbus.MakeVariant(randomValue(rnd, 3, files))
 	case "a{sv}":
-		keys := []string{"Container", "Timeout", "Signal", "Labels", "Platform", "Publish", "MemoryMax", "Environment", "Restart", "Nothing", "status"}
+		keys := []string{"Container", "Timeout", "Signal", "Labels", "Platform", "Publish", "MemoryMax", "Environment", "Restart", "Nothing", "status", "Follow", "TTY", "SourcePath", "TargetPath", "Limit"}
 		o := options{}
 		for range rnd.IntN(4) {
-			o[keys[rnd.IntN(len(keys))]] = godbus.MakeVariant(randomValue(rnd, 3))
+			o[keys[rnd.IntN(len(keys))]] = godbus.MakeVariant(randomValue(rnd, 3, files))
 		}
 		return o
 	}
-	return randomValue(rnd, 3)
+	return randomValue(rnd, 3, files)
 }
 
-func randomValue(rnd *rand.Rand, depth int) any {
-	n := 12
+func randomValue(rnd *rand.Rand, depth int, files []godbus.UnixFD) any {
+	n := 13
 	if depth == 0 {
 		n = 9
 	}
@@ -384,10 +472,12 @@ func randomValue(rnd *rand.Rand, depth int) any {
 		return rnd.Float64()
 	case 8:
 		return []byte{0xff, 0}
+	case 12:
+		return files[rnd.IntN(len(files))]
 	case 9:
-		return godbus.MakeVariant(randomValue(rnd, depth-1))
+		return godbus.MakeVariant(randomValue(rnd, depth-1, files))
 	case 10:
-		return map[string]godbus.Variant{"Container": godbus.MakeVariant(randomValue(rnd, depth-1)), "Labels": godbus.MakeVariant(randomValue(rnd, depth-1))}
+		return map[string]godbus.Variant{"Container": godbus.MakeVariant(randomValue(rnd, depth-1, files)), "Labels": godbus.MakeVariant(randomValue(rnd, depth-1, files))}
 	}
-	return struct{ A, B any }{godbus.MakeVariant(randomValue(rnd, depth-1)), uint64(0)}
+	return struct{ A, B any }{godbus.MakeVariant(randomValue(rnd, depth-1, files)), uint64(0)}
 }
