@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package registry fetches images from registries that speak the OCI
+// Package registry fetches images from, and sends them to, registries that speak the OCI
 // distribution specification or Docker's registry API v2 before it. Nothing
 // that comes from a registry is believed: each body has a bound, and each
 // manifest and blob its digest verified.
@@ -42,7 +42,7 @@ type Options struct {
 	Log       *slog.Logger // nil: none
 }
 
-// Client fetches images. Its methods may be called from several goroutines.
+// Client speaks to registries. Its methods may be called from several goroutines.
 type Client struct {
 	opts     Options
 	insecure atomic.Pointer[insecureRules]
