@@ -14,11 +14,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/moby/moby/client"
 	"go.uber.org/goleak"
 )
@@ -30,6 +32,7 @@ const patience = 10 * time.Second
 
 // door is a server on real unix sockets over an engine of test handlers.
 type door struct {
+	underWay atomic.Int32 // what Begin was told of and is not over
 	*Server
 	t      *testing.T
 	eng    *engine.Engine
@@ -73,7 +76,10 @@ func newDoor(t *testing.T) *door {
 		}
 		socks = append(socks, Socket{name, l})
 	}
-	d.Server = New(d.eng, Options{Log: log, Sockets: socks, RequestTimeout: patience, DrainTimeout: patience})
+	d.Server = New(d.eng, Options{Log: log, Sockets: socks, RequestTimeout: patience, DrainTimeout: patience, Begin: func() func() {
+		d.underWay.Add(1)
+		return func() { d.underWay.Add(-1) }
+	}})
 	var ctx context.Context
 	ctx, d.stop = context.WithCancel(t.Context())
 	ready := make(chan struct{})
@@ -104,6 +110,8 @@ func (d *door) close() {
 		if err != nil {
 			d.t.Errorf("Serve: %v", err)
 		}
+		// net/http does not wait for the goroutines of connections that it closed.
+		testutil.Eventually(d.t, patience, "all that was counted in to be counted out", func() bool { return d.underWay.Load() == 0 })
 	case <-time.After(patience):
 		d.t.Error("Serve did not return")
 	}

@@ -476,6 +476,18 @@ func TestInsecure(t *testing.T) {
 	if err := CheckInsecure([]string{"x:1", "::1/64"}); err != nil {
 		t.Error(err)
 	}
+	// A reload replaces the list, good entries though one is bad.
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := client.SetInsecure([]string{"other.example", "not/one"})
+	if davit.CodeOf(err) != davit.InvalidConfiguration {
+		t.Errorf("a bad entry gave %v", err)
+	}
+	for domain, want := range map[string]bool{"reg.example:5000": false, "other.example": true, "localhost:5000": true} {
+		if got := client.isInsecure(ctx, domain); got != want {
+			t.Errorf("after the change %s: %v", domain, got)
+		}
+	}
 }
 
 func TestUnreachable(t *testing.T) {

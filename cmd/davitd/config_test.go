@@ -49,6 +49,33 @@ func TestConfigFile(t *testing.T) {
 	}
 }
 
+// A reload may not switch on an exit after which nobody starts the daemon.
+func TestReloadRefusesIdleExit(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "daemon.json")
+	if err := os.WriteFile(file, []byte(`{"idle-exit": "1min"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		flags     []string
+		activated bool
+		want      string
+	}{
+		{nil, false, "systemd started"},
+		{[]string{"-H", "unix:///run/x.sock"}, true, "unix:///run/x.sock exclude each other"},
+		{[]string{"-H", "fd://"}, true, ""},
+		{nil, true, ""},
+	} {
+		line, err := parseFlags(append([]string{"--config-file", file}, c.flags...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = configuration{&daemon{line: line, activated: c.activated}}.Load()
+		if c.want == "" && err != nil || c.want != "" && (davit.CodeOf(err) != davit.InvalidConfiguration || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
 func TestConfigFileErrorsSayWhere(t *testing.T) {
 	for _, c := range []struct {
 		text, want string

@@ -276,6 +276,7 @@ func (d *daemon) boot(ctx context.Context, stop <-chan struct{}) error {
 		d.log.Warn("cannot resume containers", "error", err)
 	}
 	d.eng.Started(ready)
+	d.activity.touch() // the start was work
 	return nil
 }
 

@@ -34,12 +34,12 @@ func readFailpoint(log *slog.Logger) (*failpoint, error) {
 	f := new(failpoint)
 	value := os.Getenv(failpointVariable)
 	var fault *atomic.Bool
-	switch {
-	case value == "":
+	switch value {
+	case "":
 		return f, nil
-	case value == "hang":
+	case "hang":
 		fault = &f.hang
-	case value == "corrupt":
+	case "corrupt":
 		fault = &f.corrupt
 	default:
 		text, ok := strings.CutPrefix(value, "slow-start=")

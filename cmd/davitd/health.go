@@ -101,7 +101,7 @@ func (h *health) handlers(context.Context) error {
 		if !known {
 			since = time.Now()
 			h.log.Error("job is overdue and is cancelled", "job", j.ID(), "type", j.Type())
-			_ = j.Cancel() // one that cannot be cancelled has until the next round too
+			_ = j.Cancel() //nolint:contextcheck // its end is told in the job's context. One that cannot be cancelled has until the next round too
 		}
 		late[j.ID()] = since
 		if time.Since(since) > h.interval/3 {
