@@ -87,7 +87,7 @@ func TestDavitctl(t *testing.T) {
 	h.start(t)
 	t.Cleanup(func() { h.bus = "" })
 	h.startRegistry(t)
-	h.scripts(t, "testdata/davitctl", "DBUS_SYSTEM_BUS_ADDRESS="+h.bus, "DAVITCTL="+filepath.Join(h.bin, "davitctl"))
+	h.scripts(t, "testdata/davitctl", "DBUS_SYSTEM_BUS_ADDRESS="+h.bus, "DAVITCTL="+filepath.Join(h.bin, "davitctl"), "AGENT="+h.fakeAgent(t))
 
 	plot := h.davitctl(t, "boot-plot")
 	for dec := xml.NewDecoder(strings.NewReader(plot)); ; {
@@ -102,6 +102,21 @@ func TestDavitctl(t *testing.T) {
 			t.Errorf("the plot of the start has no %q", want)
 		}
 	}
+}
+
+// fakeAgent makes a pkttyagent that says that it was started, and returns its
+// directory.
+func (h *host) fakeAgent(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(h.dir, "agent")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	text := "#!/bin/sh\necho agent \"$@\" >&2\nexec 3>&-\nexec sleep 1000\n"
+	if err := os.WriteFile(filepath.Join(dir, "pkttyagent"), []byte(text), 0o755); err != nil { //nolint:gosec // nobody runs it
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // davitctl runs it, and fails the test when it does.
