@@ -187,15 +187,18 @@ func (s *Service) acceptConnections(context.Context, *engine.Job, davit.AcceptCo
 
 // initNetworkDriver makes the default network and cleans up what no living
 // container owns.
-func (s *Service) initNetworkDriver(ctx context.Context, _ *engine.Job, _ davit.InitNetworkDriver) (davit.Nothing, error) {
+func (s *Service) initNetworkDriver(ctx context.Context, j *engine.Job, _ davit.InitNetworkDriver) (davit.Nothing, error) {
 	var networks []davit.Network
 	if s.Network != nil {
 		live := s.liveEndpoints()
-		n, err := s.Network.Init(ctx, live)
+		err := j.Step(ctx, "set up the default network", func(ctx context.Context) error {
+			n, err := s.Network.Init(ctx, live)
+			networks = append(networks, n)
+			return err
+		}, nil)
 		if err != nil {
 			return davit.Nothing{}, err
 		}
-		networks = append(networks, n)
 		if err := s.releaseEnded(ctx, live); err != nil {
 			s.log.Warn("cannot release the network of a container that ended meanwhile", "error", err)
 		}

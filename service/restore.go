@@ -27,7 +27,7 @@ const restoreParallel = 16
 // restore reads the records, adopts the containers that still run, records
 // the exits of those that ended meanwhile, and removes what belongs to no
 // record.
-func (s *Service) restore(ctx context.Context, _ *engine.Job, _ davit.Restore) (davit.Nothing, error) {
+func (s *Service) restore(ctx context.Context, j *engine.Job, _ davit.Restore) (davit.Nothing, error) {
 	recs, err := s.State.Containers()
 	if err != nil {
 		return davit.Nothing{}, err
@@ -45,14 +45,22 @@ func (s *Service) restore(ctx context.Context, _ *engine.Job, _ davit.Restore) (
 	if err != nil {
 		return davit.Nothing{}, err
 	}
-	s.adoptAll(ctx, known)
+	err = j.Step(ctx, "adopt containers", func(ctx context.Context) error {
+		s.adoptAll(ctx, known)
+		return nil
+	}, nil)
+	if err != nil {
+		return davit.Nothing{}, err
+	}
 	for _, id := range known {
 		if !slices.Contains(ids, id) {
 			s.dropOrphan(ctx, id)
 		}
 	}
 	s.boots.Sync(s.records())
-	return davit.Nothing{}, errors.Join(s.Rootfs.Keep(ids), s.keepDirs(ids))
+	return davit.Nothing{}, j.Step(ctx, "drop what no container has", func(context.Context) error {
+		return errors.Join(s.Rootfs.Keep(ids), s.keepDirs(ids))
+	}, nil)
 }
 
 // adoptAll adopts the containers that run by their records, or of which the

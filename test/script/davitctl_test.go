@@ -97,7 +97,7 @@ func TestDavitctl(t *testing.T) {
 			t.Fatalf("the plot is not XML: %v", err)
 		}
 	}
-	for _, want := range []string{"serveapi", "restore (", "init_networkdriver (", "servebus", "acceptconnections (", "Ready after "} {
+	for _, want := range []string{"serveapi", "restore (", "init_networkdriver (", "set up the default network (", "adopt containers (", "servebus", "acceptconnections (", "Ready after "} {
 		if !strings.Contains(plot, want) {
 			t.Errorf("the plot of the start has no %q", want)
 		}
