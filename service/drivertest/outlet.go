@@ -153,13 +153,13 @@ func testOriginal(t *testing.T, s images.Store) {
 func testAddDigest(t *testing.T, s images.Store) {
 	img := importImage(t, s, "example.com/app:v1", map[string]string{"app": "1"})
 	target := fake.Describe("a manifest")
-	must(t, s.AddDigest("example.com/app:v1", target))
-	must(t, s.AddDigest("example.com/app:v1", target)) // once more changes nothing
+	must(t, s.AddDigest(img.ID, "example.com/app:v1", target))
+	must(t, s.AddDigest(img.ID, "example.com/app:v1", target)) // once more changes nothing
 	name := "example.com/app@" + target.Digest.String()
 	if got := result(s.Get(name))(t); got.ID != img.ID || !slices.Equal(got.Digests, []string{name}) {
 		t.Errorf("by its digest it is %+v", got)
 	}
-	wantCode(t, s.AddDigest("example.com/nobody:v1", target), davit.NoSuchImage, "adding a digest to what does not exist")
+	wantCode(t, s.AddDigest(digest.FromString("no"), "example.com/app:v1", target), davit.NoSuchImage, "adding a digest to what does not exist")
 }
 
 func testSize(t *testing.T, s images.Store) {

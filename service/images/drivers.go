@@ -25,9 +25,9 @@ type Names interface {
 	// Size returns the bytes of all unpacked layers, each counted once.
 	Size() (int64, error)
 	Tag(ref, name string) error
-	// AddDigest notes the digest by which a registry knows what ref, a name,
-	// means, among the image's names.
-	AddDigest(ref string, target davit.Descriptor) error
+	// AddDigest notes, among the names of an image, the digest by which the
+	// repository of name knows it.
+	AddDigest(id digest.Digest, name string, target davit.Descriptor) error
 	// Remove drops the name, or with force every name, and the image with the
 	// last of them. inUse tells of an image that a container was made from.
 	Remove(ref string, force bool, inUse func(digest.Digest) string) ([]davit.ImageDeletion, error)

@@ -39,7 +39,11 @@ func (s *Service) push(ctx context.Context, j *engine.Job, q davit.Push) (_ davi
 		return pushed, err
 	}
 	s.emit("push", name, name)
-	return pushed, s.Store.AddDigest(name, pushed)
+	err = s.Store.AddDigest(o.Image.ID, name, pushed)
+	if davit.CodeOf(err) == davit.NoSuchImage {
+		err = nil // it was removed meanwhile
+	}
+	return pushed, err
 }
 
 func checkPlatform(img *davit.Image, want davit.Platform, name string) error {

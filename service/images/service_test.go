@@ -214,6 +214,40 @@ func TestPush(t *testing.T) {
 	})
 }
 
+// The name goes to another image while it is pushed: the digest is of that which
+// was pushed.
+func TestPushWhileTagged(t *testing.T) {
+	with(t, func(t *testing.T, h *house) {
+		one := h.store.Add("app:v1", davit.ContainerConfig{}, map[string]string{"app": "1"})
+		two := h.store.Add("app:v2", davit.ContainerConfig{}, map[string]string{"app": "2"})
+		h.duringPush(func() {
+			do(h, davit.Tag{Image: "app:v1", Reference: "app:keep"})
+			do(h, davit.Tag{Image: "app:v2", Reference: "app:v1"})
+		})
+		pushed := do(h, davit.Push{Reference: "app:v1"})
+		if got := do(h, davit.ImageInspect{Image: "app@" + pushed.Digest.String()}); got.ID != one.ID {
+			t.Errorf("the digest is of %s, want %s", got.ID, one.ID)
+		}
+		h.duringPush(func() {
+			do(h, davit.ImageDelete{Image: two.ID.String(), Force: true})
+		})
+		do(h, davit.Push{Reference: "app:v2"})
+	})
+}
+
+// busyRegistry does something before it pushes.
+type busyRegistry struct {
+	images.Registry
+	before func()
+}
+
+func (r *busyRegistry) Push(ctx context.Context, q davit.Push, m davit.Descriptor, b davit.Blobs) (davit.Descriptor, error) {
+	r.before()
+	return r.Registry.Push(ctx, q, m, b)
+}
+
+func (h *house) duringPush(do func()) { h.svc.Registry = &busyRegistry{h.registry, do} }
+
 func TestAuth(t *testing.T) {
 	with(t, func(t *testing.T, h *house) {
 		h.hub.SetPrivate()

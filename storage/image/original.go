@@ -12,6 +12,7 @@ import (
 	"github.com/davit-engine/davit/storage/content"
 	"github.com/davit-engine/davit/storage/records"
 	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -64,22 +65,22 @@ func (s *Store) holdAll(ctx context.Context, held *content.Holder, desc *davit.D
 }
 
 // AddDigest implements images.Store.
-func (s *Store) AddDigest(ref string, target davit.Descriptor) error {
-	named, err := reference.ParseNormalizedNamed(ref)
+func (s *Store) AddDigest(id digest.Digest, name string, target davit.Descriptor) error {
+	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
-		return davit.Errorf(davit.InvalidName, "invalid reference format: %q: %w", ref, err)
+		return davit.Errorf(davit.InvalidName, "invalid reference format: %q: %w", name, err)
 	}
 	canonical, err := reference.WithDigest(reference.TrimNamed(named), target.Digest)
 	if err != nil {
-		return davit.Errorf(davit.InvalidName, "invalid reference format: %q: %w", ref, err)
+		return davit.Errorf(davit.InvalidName, "invalid reference format: %q: %w", name, err)
 	}
 	return s.update(func(tx *bolt.Tx) error {
-		id, err := resolve(tx, ref)
+		id, err := resolve(tx, id.String())
 		if err != nil {
 			return err
 		}
 		if err := records.Put(tx, nameBucket, nameKey(canonical), id); err != nil {
-			return fmt.Errorf("cannot record the digest of %s: %w", ref, err)
+			return fmt.Errorf("cannot record the digest of %s: %w", name, err)
 		}
 		return nil
 	})

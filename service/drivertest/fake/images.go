@@ -429,14 +429,14 @@ func (s *Images) Original(ctx context.Context, ref string) (davit.Original, erro
 }
 
 // AddDigest implements [images.Store].
-func (s *Images) AddDigest(ref string, target davit.Descriptor) error {
-	named, err := reference.ParseNormalizedNamed(ref)
+func (s *Images) AddDigest(id digest.Digest, name string, target davit.Descriptor) error {
+	named, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
-		return davit.Errorf(davit.InvalidName, "invalid reference %q: %w", ref, err)
+		return davit.Errorf(davit.InvalidName, "invalid reference %q: %w", name, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	id, err := s.findLocked(ref)
+	id, err = s.findLocked(id.String())
 	if err == nil {
 		s.names[reference.FamiliarName(named)+"@"+target.Digest.String()] = id
 	}
