@@ -183,13 +183,13 @@ func checkIdleExit(c *davit.Config, activated bool) error {
 	if c.IdleExit == 0 {
 		return nil
 	}
+	if !activated {
+		return davit.Errorf(davit.InvalidConfiguration, "idle-exit needs a daemon that systemd started by its socket, and would start again: remove idle-exit, or start davit.socket instead of the daemon")
+	}
 	for _, h := range c.Hosts {
 		if h != "fd://" {
 			return davit.Errorf(davit.InvalidConfiguration, "idle-exit and host %s exclude each other: nobody listens there while the daemon is away; remove one of the two", h)
 		}
-	}
-	if !activated {
-		return davit.Errorf(davit.InvalidConfiguration, "idle-exit needs a daemon that systemd started by its socket, and would start again: remove idle-exit, or start davit.socket instead of the daemon")
 	}
 	return nil
 }
