@@ -278,7 +278,7 @@ func (f *fixture) registerChanges(t *testing.T) {
 		j, err := f.eng.Job(q.ID)
 		return engine.Access{Open: err == nil && engine.CallerOf(ctx).Owns(j.Caller()), Action: davit.ActionManageJobs}
 	}}, func(_ context.Context, _ *engine.Job, q davit.JobCancel) (davit.Nothing, error) {
-		return davit.Nothing{}, f.eng.Cancel(q.ID)
+		return davit.Nothing{}, f.eng.Cancel(q.ID) //nolint:contextcheck // the job that is cancelled has a context of its own
 	})
 	register(t, f.eng, engine.Type[davit.Restore]{Internal: true}, func(context.Context, *engine.Job, davit.Restore) (davit.Nothing, error) {
 		return davit.Nothing{}, nil

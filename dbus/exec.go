@@ -67,7 +67,7 @@ func startExec(c *call, x davit.Exec) ([]any, error) {
 	q := davit.ExecStart{ID: x.ID, Tty: x.Tty}
 	if len(names) == 0 {
 		q.Detach = true
-		j, err := c.submitWith(c.session.ctx, q) //nolint:contextcheck // the job outlives the call
+		j, err := c.submitWith(c.session.ctx, q) // it outlives the call
 		if err != nil {
 			return nil, err
 		}

@@ -202,7 +202,7 @@ func openOutput(c *call, j *engine.Job) ([]any, error) {
 		return nil, err
 	}
 	c.files = append(c.files, st.theirs["out"])
-	ctx, cancel := context.WithCancel(c.session.ctx) //nolint:contextcheck // the stream outlives the call
+	ctx, cancel := context.WithCancel(c.session.ctx) // the stream outlives the call
 	stop, err := st.watch(cancel)
 	if err != nil {
 		cancel()

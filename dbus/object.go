@@ -127,8 +127,8 @@ func (s *session) resolveBelow(ctx context.Context, path godbus.ObjectPath, belo
 func (s *session) list(ctx context.Context, c collection) ([]string, error) {
 	caller := engine.CallerOf(ctx)
 	caller.Interactive = false
-	if s.eng.Authorize(engine.WithCaller(ctx, caller), inspect) != nil {
-		return nil, nil
+	if denied := s.eng.Authorize(engine.WithCaller(ctx, caller), inspect); denied != nil {
+		return nil, nil //nolint:nilerr // not to be allowed is no error here
 	}
 	keys, err := c.keys(s, asDaemon(ctx))
 	for i, k := range keys {

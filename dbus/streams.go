@@ -98,7 +98,7 @@ func (st *stream) abandon() {
 // prompt once the job runs: some have no way of saying so.
 func (st *stream) start(q engine.Request, prompt bool) (*engine.Job, error) {
 	s := st.c.session
-	ctx, cancel := context.WithCancel(s.ctx) //nolint:contextcheck // the stream outlives the call
+	ctx, cancel := context.WithCancel(s.ctx) // the stream outlives the call
 	j, err := st.c.submitWith(ctx, q)
 	if err != nil {
 		cancel()
@@ -132,7 +132,7 @@ func (st *stream) start(q engine.Request, prompt bool) (*engine.Job, error) {
 // caller's permission is asked for as long as there is a caller.
 func (c *call) submitWith(ctx context.Context, q engine.Request) (*engine.Job, error) {
 	asking, cancel := context.WithCancel(engine.WithCaller(ctx, c.caller))
-	stop := context.AfterFunc(c.ctx, cancel)
+	stop := context.AfterFunc(c.ctx, cancel) //nolint:contextcheck // the call ends before the job, on purpose
 	j, err := c.eng.Submit(asking, q)
 	if err != nil || !stop() {
 		cancel()
