@@ -9,6 +9,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/api/wire"
+	"github.com/davit-engine/davit/engine"
 	"github.com/moby/moby/api/types/build"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/image"
@@ -177,4 +178,13 @@ func pruneNetworks(c *call) error {
 		return err
 	}
 	return c.reply(http.StatusOK, network.PruneReport{NetworksDeleted: done.Networks})
+}
+
+// pruneBuildCache answers truly: there is none. docker system prune asks it
+// after all others.
+func pruneBuildCache(c *call) error {
+	if err := c.server.eng.Authorize(c.r.Context(), engine.Access{Action: davit.ActionPrune}); err != nil {
+		return err
+	}
+	return c.reply(http.StatusOK, build.CachePruneReport{CachesDeleted: []string{}})
 }

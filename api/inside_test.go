@@ -269,6 +269,20 @@ func TestPrunes(t *testing.T) {
 	if diff := cmp.Diff(davit.Prune{Class: "volume", Filters: map[string][]string{"all": {"true"}}}, <-asked); diff != "" {
 		t.Errorf("an old client asked for (-want +got):\n%s", diff)
 	}
+	go func() {
+		for range asked { // what comes of all the prunes
+		}
+	}()
+	defer close(asked)
+	out, errs, code := docker(t, d, "", "system", "prune", "-f", "--volumes")
+	if code != 0 || !strings.Contains(out, "Deleted Containers:") || !strings.Contains(out, "Deleted Volumes:") || !strings.Contains(out, "Total reclaimed space:") {
+		t.Errorf("docker system prune: exit %d %s\n%s", code, errs, out)
+	}
+	d.eng.SetAuthorizer(denying{davit.ActionInspect})
+	if r := d.do("POST", "/build/prune", ""); r.status != 403 {
+		t.Errorf("a prune of the build cache without the right: %d %s", r.status, r.body)
+	}
+	d.eng.SetAuthorizer(denying{""}) // test handlers have no action
 	for _, path := range []string{"/containers/prune", "/volumes/prune", "/networks/prune"} {
 		if r := d.do("POST", path+`?filters={"nonsense":["x"]}`, ""); r.status != 400 {
 			t.Errorf("%s with an unknown filter: %d %s", path, r.status, r.body)

@@ -21,6 +21,7 @@ func served() []route {
 		{method: "GET", pattern: "/info", handle: getInfo},
 		{method: "GET", pattern: "/events", handle: getEvents},
 		{method: "GET", pattern: "/system/df", handle: getDiskUsage},
+		{method: "POST", pattern: "/build/prune", handle: pruneBuildCache},
 
 		{method: "GET", pattern: "/containers/json", handle: listContainers},
 		{method: "POST", pattern: "/containers/create", handle: createContainer},
@@ -92,7 +93,7 @@ func unserved() (table []route) {
 		"POST /containers/{id}/update",
 		"GET /containers/{id}/checkpoints", "POST /containers/{id}/checkpoints",
 		"DELETE /containers/{id}/checkpoints/{name...}",
-		"POST /build", "POST /build/prune", "POST /build/cancel", "POST /session", "POST /grpc",
+		"POST /build", "POST /build/cancel", "POST /session", "POST /grpc",
 		"GET /images/{name...}/attestations", "GET /distribution/{name...}/json",
 		"POST /networks/create", "DELETE /networks/{id}",
 		"POST /networks/{id}/connect", "POST /networks/{id}/disconnect",

@@ -394,3 +394,16 @@ func TestJobCancel(t *testing.T) {
 		refused(d, davit.JobCancel{ID: 4711}, davit.NoSuchJob)
 	})
 }
+
+// TestAnonymousVolumeGoes removes a container with the volume that nobody named.
+func TestAnonymousVolumeGoes(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		d := h.boot()
+		d.create("web", func(q *davit.Create) { q.Config.Volumes = map[string]struct{}{"/data": {}} })
+		name := d.inspect("web").Mounts[0].Name
+		do(d, davit.Delete{Container: "web", Volumes: true})
+		if got, want := d.past(map[string][]string{"type": {"volume"}}), []string{"volume create " + name, "volume destroy " + name}; !slices.Equal(got, want) {
+			t.Errorf("events %v, want %v", got, want)
+		}
+	})
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/service/request"
+	"github.com/davit-engine/davit/service/volumes"
 )
 
 const (
@@ -258,7 +259,11 @@ func (s *Service) removeAnonymous(rec *davit.Container) error {
 		if err != nil || !v.Anonymous || s.usedByOther(m.Name, rec.ID) {
 			continue
 		}
-		errs = errors.Join(errs, s.Volumes.Remove(m.Name))
+		err = s.Volumes.Remove(m.Name)
+		if err == nil {
+			s.emit(volumes.Destroyed(m.Name))
+		}
+		errs = errors.Join(errs, err)
 	}
 	return errs
 }

@@ -73,6 +73,9 @@ func NewName() string {
 // Created is the event of a new volume.
 func Created(name string) davit.Event { return event("create", name) }
 
+// Destroyed is the event of a volume that was removed.
+func Destroyed(name string) davit.Event { return event("destroy", name) }
+
 func event(action, name string) davit.Event {
 	return davit.Event{Type: "volume", Action: action, ActorID: name, Attributes: map[string]string{"driver": "local"}}
 }
@@ -133,7 +136,7 @@ func (v *Volumes) remove(_ context.Context, _ *engine.Job, q davit.VolumeDelete)
 	}
 	err := v.store.Remove(q.Volume)
 	if err == nil {
-		v.host.Emit(event("destroy", q.Volume))
+		v.host.Emit(Destroyed(q.Volume))
 	}
 	if q.Force && davit.CodeOf(err) == davit.NoSuchVolume {
 		return davit.Nothing{}, nil
