@@ -218,7 +218,8 @@ type (
 		Container string
 	}
 	// Stats follows what a container uses: Emit gets one record now and, unless
-	// Once, one every Interval until the container ends or Emit fails.
+	// Once, one every Interval until the container is removed or Emit fails. While
+	// it does not run the records are zero.
 	Stats struct {
 		Returns[Nothing]
 		Container string
