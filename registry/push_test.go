@@ -287,3 +287,37 @@ func TestServerName(t *testing.T) {
 		}
 	}
 }
+
+// A registry that takes no more is given up, not waited for.
+func TestStalledPushIsGivenUp(t *testing.T) {
+	b := fake.Build("amd64", davit.ContainerConfig{}, map[string]string{"f": strings.Repeat("x", 20<<20)})
+	hub := fake.NewHub()
+	over := make(chan struct{})
+	var mu sync.Mutex
+	tries := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			mu.Lock()
+			tries++
+			mu.Unlock()
+			<-over
+			return
+		}
+		hub.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	defer close(over)
+	blobs := fake.NewBlobs()
+	must(b.Put(t.Context(), blobs))
+	client := New(Options{})
+	client.backoff, client.stall = time.Microsecond, 50*time.Millisecond
+	_, err := client.Push(t.Context(), davit.Push{Reference: strings.TrimPrefix(server.URL, "http://") + "/a:v1"}, b.Target, blobs)
+	if davit.CodeOf(err) != davit.RegistryUnreachable || !errors.Is(err, errStalled) {
+		t.Errorf("Push = %v", err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if tries != maxRetries+1 {
+		t.Errorf("it was tried %d times, want %d", tries, maxRetries+1)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
@@ -14,15 +15,38 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// filters are those of GET /images/json that this engine knows.
-func filters() filter.Table[*davit.Image] {
-	return filter.Table[*davit.Image]{
+// filters are those of GET /images/json. What a value of them stands for is
+// looked up before any image is compared with it.
+func (s *Service) filters(given map[string][]string) (filter.Table[*davit.Image], error) {
+	times := map[string]time.Time{}
+	older := func(i *davit.Image, v string) bool { return i.Created.Before(times[v]) }
+	table := filter.Table[*davit.Image]{
 		"dangling": func(i *davit.Image, v string) bool { return (len(i.Tags) == 0) == filter.True(v) },
 		"label":    func(i *davit.Image, v string) bool { return filter.Label(i.Config.Labels, v) },
 		"reference": func(i *davit.Image, v string) bool {
 			return slices.ContainsFunc(slices.Concat(i.Tags, i.Digests), func(name string) bool { return matchReference(v, name) })
 		},
+		"before": older, "until": older,
+		"since": func(i *davit.Image, v string) bool { return i.Created.After(times[v]) },
 	}
+	if err := table.Check(given); err != nil {
+		return nil, err
+	}
+	for _, name := range slices.Concat(given["before"], given["since"]) {
+		img, err := s.Store.Get(name)
+		if err != nil {
+			return nil, err
+		}
+		times[name] = img.Created
+	}
+	for _, v := range given["until"] {
+		t, err := filter.Moment(v, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		times[v] = t
+	}
+	return table, nil
 }
 
 // matchReference matches a pattern with a familiar name, with or without its
@@ -41,8 +65,8 @@ func matchReference(pattern, name string) bool {
 }
 
 func (s *Service) list(_ context.Context, _ *engine.Job, q davit.Images) ([]davit.ImageSummary, error) {
-	table := filters()
-	if err := table.Check(q.Filters); err != nil {
+	table, err := s.filters(q.Filters)
+	if err != nil {
 		return nil, err
 	}
 	images, err := s.Store.List()

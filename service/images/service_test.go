@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
@@ -293,5 +294,35 @@ func TestSearch(t *testing.T) {
 		} {
 			refused(h, q, davit.InvalidConfiguration)
 		}
+	})
+}
+
+func TestListFilters(t *testing.T) {
+	with(t, func(t *testing.T, h *house) {
+		old := h.store.Add("old:v1", davit.ContainerConfig{Labels: map[string]string{"v": "1"}}, map[string]string{"f": "1"})
+		importing := davit.Import{Reference: "new:v1", Source: bytes.NewReader(fake.Tar(map[string]string{"f": "2"}))}
+		h.store.Age(old.ID, -time.Hour)
+		do(h, importing)
+		for _, c := range []struct {
+			filters map[string][]string
+			want    []string
+		}{
+			{map[string][]string{"before": {"new:v1"}}, []string{"old:v1"}},
+			{map[string][]string{"since": {old.ID.String()}}, []string{"new:v1"}},
+			{map[string][]string{"before": {"old:v1"}}, nil},
+			{map[string][]string{"until": {"2030-01-01"}}, []string{"new:v1", "old:v1"}},
+			{map[string][]string{"until": {"24h"}}, nil}, // by the clock of the test, which begins in 2000
+			{map[string][]string{"label": {"v=1"}, "dangling": {"false"}}, []string{"old:v1"}},
+		} {
+			var got []string
+			for _, i := range do(h, davit.Images{Filters: c.filters}) {
+				got = append(got, i.Tags...)
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("%v: %q, want %q", c.filters, got, c.want)
+			}
+		}
+		refused(h, davit.Images{Filters: map[string][]string{"since": {"nobody"}}}, davit.NoSuchImage)
+		refused(h, davit.Images{Filters: map[string][]string{"until": {"tomorrow"}}}, davit.InvalidConfiguration)
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/davit-engine/davit"
 	"github.com/distribution/reference"
@@ -53,6 +54,15 @@ func (s *Images) Add(tag string, config davit.ContainerConfig, files map[string]
 	s.manifests[b.Config] = b.Target
 	return s.addLocked(davit.Image{ID: b.Config, Created: built, Config: config, OS: "linux", Architecture: runtime.GOARCH, Layers: b.Layers, Size: 1},
 		[]map[string]string{files}, familiar(tag))
+}
+
+// Age moves the time at which an image was made.
+func (s *Images) Age(id digest.Digest, by time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	img := s.images[id]
+	img.Created = img.Created.Add(by)
+	s.images[id] = img
 }
 
 func (s *Images) addLocked(img davit.Image, layers []map[string]string, names ...string) davit.Image {
