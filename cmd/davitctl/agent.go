@@ -56,5 +56,7 @@ func (a *agent) stop() {
 	}
 	_ = a.cmd.Process.Signal(syscall.SIGTERM) // it may be gone
 	_ = a.cmd.Process.Signal(syscall.SIGCONT)
+	kill := time.AfterFunc(agentPatience, func() { _ = a.cmd.Process.Kill() })
+	defer kill.Stop()
 	_ = a.cmd.Wait() // it was told to end
 }

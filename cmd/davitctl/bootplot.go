@@ -105,7 +105,7 @@ func newPlot(title string, s startAccount) *plot {
 	}
 	for _, j := range s.Jobs {
 		for _, t := range []time.Time{j.Started, j.Ended} {
-			if !t.IsZero() && !(j.Follow && t.Equal(j.Ended)) {
+			if !t.IsZero() && (!j.Follow || !t.Equal(j.Ended)) {
 				p.until = max(p.until, t.Sub(s.Began))
 			}
 		}

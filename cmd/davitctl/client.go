@@ -127,12 +127,23 @@ func (p properties) plain() map[string]any {
 	return out
 }
 
+// explained is an error that [explain] has seen: some commands explain each of
+// several errors, which are explained together at the end.
+type explained struct{ error }
+
+func (e explained) Unwrap() error { return e.error }
+
 // explain turns the bus's own errors into what they mean here.
 func explain(err error) error {
 	var e dbus.Error
-	if !errors.As(err, &e) {
+	var seen explained
+	if !errors.As(err, &e) || errors.As(err, &seen) {
 		return err
 	}
+	return explained{meaning(e, err)}
+}
+
+func meaning(e dbus.Error, err error) error {
 	switch e.Name {
 	case "org.freedesktop.DBus.Error.ServiceUnknown", "org.freedesktop.DBus.Error.NameHasNoOwner":
 		return fmt.Errorf("%w (%s): start it with \"systemctl start davit\"", errNotRunning, davit.BusName)
