@@ -66,6 +66,13 @@ func (s *sessions) register(eng *engine.Engine) error {
 	return nil
 }
 
+// asked returns what was asked for last.
+func (s *sessions) asked() (davit.Logs, davit.Exec, []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.logs, s.exec, s.sizes
+}
+
 // log writes two lines.
 func (s *sessions) log(_ context.Context, _ *engine.Job, q davit.Logs) (davit.Nothing, error) {
 	streams, err := q.Open(false)
@@ -133,11 +140,13 @@ func TestLogs(t *testing.T) {
 		Container: fakeID(1), Stdout: true, Stderr: true, Follow: true, Timestamps: true, Tail: 5,
 		Since: fakeNow.Add(-5 * time.Minute), Until: fakeNow.Add(-time.Minute),
 	}
-	if diff := cmp.Diff(want, f.logs); diff != "" {
+	logs, _, _ := f.asked()
+	if diff := cmp.Diff(want, logs); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if r := try(t.Context(), "logs", "web"); r.code != 0 || f.logs.Tail != -1 || f.logs.Follow || !f.logs.Since.IsZero() {
-		t.Errorf("%+v %+v", r, f.logs)
+	r = try(t.Context(), "logs", "web")
+	if logs, _, _ := f.asked(); r.code != 0 || logs.Tail != -1 || logs.Follow || !logs.Since.IsZero() {
+		t.Errorf("%+v %+v", r, logs)
 	}
 	for _, args := range []string{"logs -n x web", "logs -n 5x web", "logs -n -1 web", "logs --since soon web"} {
 		if r := try(t.Context(), strings.Fields(args)...); r.code != exitUsage {
@@ -234,12 +243,11 @@ func TestShellOnATerminal(t *testing.T) {
 	if *after != *before {
 		t.Errorf("the terminal was not restored: %+v, was %+v", after, before)
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if diff := cmp.Diff([]string{"80x24", "100x30"}, f.sizes); diff != "" {
+	_, x, sizes := f.asked()
+	if diff := cmp.Diff([]string{"80x24", "100x30"}, sizes); diff != "" {
 		t.Error("sizes:", diff)
 	}
-	if x := f.exec; x.User != "1" || strings.Join(x.Cmd, " ") != "/bin/ash -l" || strings.Join(x.Env, " ") != "TERM=vt100 A=b" || !x.Tty {
+	if x.User != "1" || strings.Join(x.Cmd, " ") != "/bin/ash -l" || strings.Join(x.Env, " ") != "TERM=vt100 A=b" || !x.Tty {
 		t.Errorf("asked for %+v", x)
 	}
 }
@@ -254,7 +262,7 @@ func TestShellWithoutATerminal(t *testing.T) {
 	if code != 4 || out.String() != `read "echo\n"` || stderr.String() != "an error" {
 		t.Errorf("%d %q %q", code, out.String(), stderr.String())
 	}
-	if x := f.exec; x.User != "1" || strings.Join(x.Cmd, " ") != "/bin/sh" || strings.Join(x.Env, " ") != "A=b" || x.Tty {
+	if _, x, _ := f.asked(); x.User != "1" || strings.Join(x.Cmd, " ") != "/bin/sh" || strings.Join(x.Env, " ") != "A=b" || x.Tty {
 		t.Errorf("asked for %+v", x)
 	}
 }
