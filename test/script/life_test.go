@@ -211,16 +211,19 @@ func TestJobIDsGoOnAfterACrash(t *testing.T) {
 // TestHungDaemonIsDumpedAndNotFed: a job that hangs with the engine's lock.
 func TestHungDaemonIsDumpedAndNotFed(t *testing.T) {
 	s := supervise(t)
-	s.env = []string{"WATCHDOG_USEC=3000000", "DAVIT_FAILPOINT=hang"}
+	s.env = []string{"WATCHDOG_USEC=6000000", "DAVIT_FAILPOINT=hang"}
 	s.spawn(t)
 	s.until(t, "READY=1")
 	s.until(t, "WATCHDOG=1")
 	s.until(t, "WATCHDOG=1")
 	s.signal(t, syscall.SIGUSR2)
-	testutil.Eventually(t, patience, "the stacks to be logged", func() bool { return strings.Contains(s.wholeLog(t), "the stacks of all goroutines follow") })
+	testutil.Eventually(t, patience, "the stacks to be logged", func() bool {
+		_, log, _ := strings.Cut(s.wholeLog(t), "the fault comes now")
+		return strings.Contains(log, "the stacks of all goroutines follow")
+	})
 	fed := s.said("WATCHDOG=1")
 	// Long enough for a ping too many, and what systemd does then.
-	time.AfterFunc(3*time.Second, func() { _ = s.daemon.Process.Signal(syscall.SIGABRT) })
+	time.AfterFunc(4*time.Second, func() { _ = s.daemon.Process.Signal(syscall.SIGABRT) })
 	if code := exitCode(<-s.exited); code != 2 {
 		t.Errorf("exit status %d, want 2: Go's for an abort", code)
 	}
@@ -228,7 +231,7 @@ func TestHungDaemonIsDumpedAndNotFed(t *testing.T) {
 	if n := s.said("WATCHDOG=1"); n != fed {
 		t.Errorf("it was fed %d times after it hung", n-fed)
 	}
-	log := s.wholeLog(t)
+	_, log, _ := strings.Cut(s.wholeLog(t), "the fault comes now")
 	if n := strings.Count(log, "the stacks of all goroutines follow"); n != 1 {
 		t.Errorf("the stacks were logged %d times", n)
 	}
@@ -256,7 +259,7 @@ func (s *supervisor) wholeLog(t *testing.T) string {
 // TestCorruptDaemonIsEndedAtOnce does not wait for the watchdog's interval.
 func TestCorruptDaemonIsEndedAtOnce(t *testing.T) {
 	s := supervise(t)
-	s.env = []string{"WATCHDOG_USEC=1500000", "DAVIT_FAILPOINT=corrupt"}
+	s.env = []string{"WATCHDOG_USEC=3000000", "DAVIT_FAILPOINT=corrupt"}
 	s.spawn(t)
 	s.until(t, "WATCHDOG=1")
 	s.signal(t, syscall.SIGUSR2)
@@ -274,7 +277,7 @@ func TestSlowStartAsksForTime(t *testing.T) {
 	began := time.Now()
 	s.until(t, "STATUS=Waiting, as a test asked for")
 	s.until(t, "EXTEND_TIMEOUT_USEC=30000000")
-	if took := time.Since(began); took < 9*time.Second || took > 15*time.Second {
+	if took := time.Since(began); took < 9*time.Second {
 		t.Errorf("it asked after %v", took)
 	}
 	s.until(t, "READY=1")
