@@ -119,8 +119,12 @@ func hostBinds(h *davit.HostConfig, b Binder) string {
 		if !strings.HasPrefix(source, "/") {
 			continue // a volume
 		}
-		_, options, _ := strings.Cut(rest, ":")
-		if why := bindReason(b, source, slices.Contains(strings.Split(options, ","), "ro")); why != "" {
+		_, list, _ := strings.Cut(rest, ":")
+		options := strings.Split(list, ",")
+		if slices.ContainsFunc(options, receives) {
+			return "it mounts " + source + " so that later mounts of the host appear in it"
+		}
+		if why := bindReason(b, source, slices.Contains(options, "ro")); why != "" {
 			return why
 		}
 	}
@@ -128,11 +132,20 @@ func hostBinds(h *davit.HostConfig, b Binder) string {
 		if m.Type == "volume" || m.Type == "tmpfs" {
 			continue
 		}
+		if receives(m.Propagation) {
+			return "it mounts " + m.Source + " so that later mounts of the host appear in it"
+		}
 		if why := bindReason(b, m.Source, m.ReadOnly); why != "" {
 			return why
 		}
 	}
 	return ""
+}
+
+// receives tells whether a bind of that propagation gets what is mounted below
+// its source later: nobody will look at that again.
+func receives(propagation string) bool {
+	return slices.Contains([]string{"shared", "rshared", "slave", "rslave"}, propagation)
 }
 
 func bindReason(b Binder, source string, readOnly bool) string {

@@ -51,6 +51,9 @@ func Mounts(r *davit.Container) error {
 		}
 	}
 	for target, opts := range r.HostConfig.Tmpfs {
+		if err := checkTmpfs(target, opts); err != nil {
+			return err
+		}
 		if err := add(davit.Mount{Type: "tmpfs", Target: target, ReadWrite: true, Options: opts}); err != nil {
 			return err
 		}
@@ -141,6 +144,30 @@ func parseMount(q davit.MountRequest) (davit.Mount, error) {
 		return m, invalid("mount type %q unknown: use bind, volume or tmpfs", q.Type)
 	}
 	return m, nil
+}
+
+// tmpfsFlags and tmpfsKeys are the options of mount(8) and tmpfs(5) that make
+// sense for a new file system. Others make another mount of it than the one
+// that was asked for: bind, remount, shared.
+var (
+	tmpfsFlags = []string{
+		"ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "async", "atime", "noatime",
+		"diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime",
+	}
+	tmpfsKeys = []string{"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol", "huge"}
+)
+
+func checkTmpfs(target, options string) error {
+	if options == "" {
+		return nil
+	}
+	for _, o := range strings.Split(options, ",") {
+		key, _, valued := strings.Cut(o, "=")
+		if (valued && !slices.Contains(tmpfsKeys, key)) || (!valued && !slices.Contains(tmpfsFlags, key)) {
+			return invalid("invalid tmpfs option %q of %s: use %s or %s=", o, target, strings.Join(tmpfsFlags, ", "), strings.Join(tmpfsKeys, "=, "))
+		}
+	}
+	return nil
 }
 
 // tmpfsOptions writes a request's size and mode as mount(8) options.

@@ -173,12 +173,15 @@ func TestResolveMounts(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	for name, h := range map[string]davit.HostConfig{
-		"the root":          {Binds: []string{"/b:/"}},
-		"the root, by dots": {Binds: []string{"/b:/x/.."}},
-		"a relative target": {Binds: []string{"/b:x"}},
-		"one target twice":  {Binds: []string{"/b:/x"}, Mounts: []davit.MountRequest{{Type: "volume", Target: "/x/"}}},
-		"tmpfs over a bind": {Binds: []string{"/b:/x"}, Tmpfs: map[string]string{"/x": ""}},
-		"no target":         {Mounts: []davit.MountRequest{{Type: "volume"}}},
+		"the root":                 {Binds: []string{"/b:/"}},
+		"the root, by dots":        {Binds: []string{"/b:/x/.."}},
+		"a relative target":        {Binds: []string{"/b:x"}},
+		"one target twice":         {Binds: []string{"/b:/x"}, Mounts: []davit.MountRequest{{Type: "volume", Target: "/x/"}}},
+		"tmpfs that is a bind":     {Tmpfs: map[string]string{"/x": "size=1m,rbind"}},
+		"tmpfs that is a remount":  {Tmpfs: map[string]string{"/sys": "remount,rw"}},
+		"tmpfs with another's key": {Tmpfs: map[string]string{"/x": "lowerdir=/etc"}},
+		"tmpfs over a bind":        {Binds: []string{"/b:/x"}, Tmpfs: map[string]string{"/x": ""}},
+		"no target":                {Mounts: []davit.MountRequest{{Type: "volume"}}},
 	} {
 		if err := Mounts(&davit.Container{HostConfig: h}); davit.CodeOf(err) != davit.InvalidConfiguration {
 			t.Errorf("%s: %v, want it refused", name, err)
