@@ -266,3 +266,33 @@ func TestShellWithoutATerminal(t *testing.T) {
 		t.Errorf("asked for %+v", x)
 	}
 }
+
+// TestShellIsEnded ends the command, as SIGTERM does, while the shell goes on:
+// the terminal is as it was.
+func TestShellIsEnded(t *testing.T) {
+	startBus(t)
+	f := serve(t)
+	master, tty := openPTY(t)
+	setSize(t, tty, 80, 24)
+	before, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, master) }() // ends with the terminal
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		<-f.size // the shell runs, and the terminal is in raw mode
+		cancel()
+	}()
+	if code := run(ctx, []string{"shell", "web"}, stdio{tty, tty, os.Stderr, time.Now}); code != exitInterrupted {
+		t.Errorf("exit status %d", code)
+	}
+	after, err := unix.IoctlGetTermios(int(tty.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *after != *before {
+		t.Errorf("the terminal was not restored: %+v, was %+v", after, before)
+	}
+}
