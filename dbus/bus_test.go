@@ -124,6 +124,7 @@ type fixture struct {
 	execTTY bool          // the session has a terminal
 	sizes   [][2]uint     // of sessions' terminals
 	busy    atomic.Int32  // calls and streams that the daemon knows of
+	judge   atomic.Pointer[judge]
 }
 
 var (
@@ -192,10 +193,23 @@ func newFixtureOn(t *testing.T, b *bus) *fixture {
 		emit: make(chan davit.Event), release: make(chan struct{}),
 	}
 	f.images = []davit.ImageSummary{{ID: imageID, Tags: []string{"busybox:latest"}, Created: created, Size: 4096, Containers: 1}}
+	f.eng.SetAuthorizer(f)
 	f.registerQueries(t)
 	f.registerChanges(t)
 	f.serve(t)
 	return f
+}
+
+// Authorize asks the fixture's judge; without one, root may do everything and
+// nobody else anything.
+func (f *fixture) Authorize(ctx context.Context, c engine.Caller, a engine.Access) error {
+	if j := f.judge.Load(); j != nil {
+		return j.Authorize(ctx, c, a)
+	}
+	if c.UID == 0 {
+		return nil
+	}
+	return engine.ErrDenied
 }
 
 func (f *fixture) registerQueries(t *testing.T) {

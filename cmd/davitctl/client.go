@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -72,7 +73,16 @@ func (c *client) call(path dbus.ObjectPath, method string, args ...any) *dbus.Ca
 }
 
 func (c *client) callIn(ctx context.Context, path dbus.ObjectPath, method string, args ...any) *dbus.Call {
-	return c.conn.Object(davit.BusName, path).CallWithContext(ctx, method, c.flags, args...)
+	// An object of godbus (5.2) drops the flag that says a user can be asked.
+	i := strings.LastIndexByte(method, '.')
+	m := &dbus.Message{Type: dbus.TypeMethodCall, Flags: c.flags, Body: args, Headers: map[dbus.HeaderField]dbus.Variant{
+		dbus.FieldDestination: dbus.MakeVariant(davit.BusName), dbus.FieldPath: dbus.MakeVariant(path),
+		dbus.FieldInterface: dbus.MakeVariant(method[:i]), dbus.FieldMember: dbus.MakeVariant(method[i+1:]),
+	}}
+	if len(args) > 0 {
+		m.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(args...))
+	}
+	return <-c.conn.SendWithContext(ctx, m, make(chan *dbus.Call, 1)).Done
 }
 
 // manager calls a method of the Manager.

@@ -56,7 +56,8 @@ func startBus(t *testing.T) {
 
 // fake is an engine with handlers that only remember what they were asked.
 type fake struct {
-	eng *engine.Engine
+	eng       *engine.Engine
+	authority authority
 	sessions
 
 	mu    sync.Mutex
@@ -213,6 +214,7 @@ func serve(t *testing.T) *fake {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, done := make(chan struct{}), make(chan error, 1)
+	f.eng.SetAuthorizer(&f.authority)
 	server := dbus.New(f.eng, dbus.Options{Properties: dbus.Properties{Sockets: [][2]string{{"api", "unix:///s"}, {"api-ro", "unix:///ro"}}}})
 	go func() { done <- server.Serve(ctx, func() { close(ready) }) }()
 	t.Cleanup(func() {
