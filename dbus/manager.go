@@ -40,7 +40,7 @@ func (s *session) managerProperties(ctx context.Context) (properties, error) {
 		healthy = fixed.LastHealthCheck()
 	}
 	return properties{
-		"Version": davit.Release, "ApiVersion": davit.APIVersion, "MinApiVersion": davit.MinAPIVersion, "Features": text(fixed.Features),
+		"Version": davit.Release, "ApiVersion": davit.APIVersion, "MinApiVersion": davit.MinAPIVersion, "Features": features(info),
 		"StateDirectory": text(fixed.DataRoot), "RuntimeDirectory": text(fixed.ExecRoot), "Slice": text(fixed.Slice),
 		"StorageDriver": text(fixed.StorageDriver), "FirewallBackend": text(info.FirewallBackend),
 		"ListenSockets": sockets, "ControlGroupMode": mode,
@@ -50,6 +50,16 @@ func (s *session) managerProperties(ctx context.Context) (properties, error) {
 		"IdleExitUSec":             uint64(idleExit.Microseconds()), "WatchdogUSec": uint64(fixed.Watchdog.Microseconds()),
 		"LastHealthCheckTimestampMonotonic": uint64(healthy.Microseconds()), "StateSerial": s.serial,
 	}, nil
+}
+
+// features says what this build and this kernel can do, as systemd's property
+// of the name does: + is there, - is not.
+func features(info davit.EngineInfo) string {
+	seccomp := "-SECCOMP"
+	if info.Seccomp {
+		seccomp = "+SECCOMP"
+	}
+	return seccomp + " -APPARMOR -SELINUX"
 }
 
 // countJobs returns how many jobs wait or run, and how many have finished.

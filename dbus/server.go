@@ -38,7 +38,6 @@ type Properties struct {
 	StorageDriver string
 	Slice         string      // that containers are in; "" without systemd
 	Sockets       [][2]string // name and address of each listening socket
-	Features      string      // words of what was built in, separated by blanks
 	Watchdog      time.Duration
 	// IdleExit returns after how long without work the daemon exits; 0, or no
 	// function, is never.
