@@ -32,6 +32,7 @@ func TestLife(t *testing.T) {
 	g.step("a killed daemon comes back to its containers", killsDaemon)
 	g.step("arguments are the same after daemon-reload and restart", keepsArguments)
 	g.step("a daemon that hangs is restarted by its watchdog", hangs)
+	g.step("systemctl changes the log level", tellsItsLevel)
 	g.step("an idle daemon stops at once", stopsIdle)
 	g.step("a daemon with a job refuses others and stops in time", stopsBusy)
 	g.step("a daemon that exits when it is idle loses no call", exitsWhenIdle)
@@ -57,11 +58,17 @@ func tools(t *testing.T) map[string]string {
 	return files
 }
 
-// install installs the package and makes the image "tiny".
+// install installs the package and makes the small image.
 func (g *guest) install() {
 	g.t.Helper()
-	g.must(`dpkg --install /davit.deb
-mkdir -p /image/bin && cp /usr/local/bin/busybox /image/bin
+	g.must("dpkg --install /davit.deb")
+	g.tiny()
+}
+
+// tiny makes the image "tiny", of busybox alone.
+func (g *guest) tiny() {
+	g.t.Helper()
+	g.must(`mkdir -p /image/bin && cp /usr/local/bin/busybox /image/bin
 for tool in sh sleep cat echo kill true; do ln -s busybox /image/bin/$tool; done
 tar -C /image -c . | docker import - tiny`)
 }

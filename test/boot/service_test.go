@@ -35,7 +35,11 @@ func (g *guest) lastJob() int {
 // hangs has a job hang with the engine's lock: nothing works any more, and only
 // systemd is left to see it.
 func hangs(t *testing.T, g *guest) {
-	undo := g.dropIn("hang", `[Service]\nWatchdogSec=4s\nEnvironment=DAVIT_FAILPOINT=hang\n`)
+	within := "4s"
+	if g.slow {
+		within = "12s"
+	}
+	undo := g.dropIn("hang", `[Service]\nWatchdogSec=`+within+`\nEnvironment=DAVIT_FAILPOINT=hang\n`)
 	g.must("systemctl restart davit.service && docker run --rm tiny true && docker start always >/dev/null")
 	pid, payload, monitor := g.property("davit.service", "MainPID"), g.inspect("always", ".State.Pid"), g.property("davit-always.service", "MainPID")
 	socket, last, before := g.must("stat --format=%i /run/davit/davit.sock"), g.lastJob(), g.starts()
