@@ -41,7 +41,7 @@ func (s *Service) create(ctx context.Context, j *engine.Job, q davit.Create) (da
 	}
 	c := newContainer(rec)
 	err = j.Step(ctx, "reserve name", func(context.Context) error { return s.reserve(c) },
-		func(context.Context) error { s.unreserve(c); return nil })
+		func(context.Context) error { s.dropName(c, c.rec.Name); return nil })
 	if err != nil {
 		return none, err
 	}
@@ -80,11 +80,7 @@ func (s *Service) reserve(c *container) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.rec.Name != "" {
-		if holder, taken := s.names[c.rec.Name]; taken {
-			return nameConflict(c.rec.Name, holder)
-		}
-		s.names[c.rec.Name] = c.id
-		return nil
+		return s.takeNameLocked(c, c.rec.Name)
 	}
 	for try := range 10 {
 		name := petname.New()
@@ -106,11 +102,28 @@ func nameConflict(name, holder string) error {
 	return davit.Errorf(davit.NameConflict, "Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.", "/"+name, holder)
 }
 
-func (s *Service) unreserve(c *container) {
+// takeName gives the container a name, beside the one that it has, so that
+// nobody else takes it.
+func (s *Service) takeName(c *container, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.names[c.rec.Name] == c.id {
-		delete(s.names, c.rec.Name)
+	return s.takeNameLocked(c, name)
+}
+
+func (s *Service) takeNameLocked(c *container, name string) error {
+	if holder, taken := s.names[name]; taken {
+		return nameConflict(name, holder)
+	}
+	s.names[name] = c.id
+	return nil
+}
+
+// dropName takes a name from the container.
+func (s *Service) dropName(c *container, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.names[name] == c.id {
+		delete(s.names, name)
 	}
 }
 

@@ -245,6 +245,10 @@ func TestRename(t *testing.T) {
 		if d.inspect(id).Name != "old" {
 			t.Error("a failed renaming changed the name")
 		}
+		refused(d, davit.ContainerInspect{Container: "new"}, davit.NoSuchContainer)
+		// Whoever has the database meanwhile, to remove an image, asks for the
+		// containers.
+		h.state.Then("PutContainer", func() { do(d, davit.Containers{All: true}) })
 		do(d, davit.Rename{Container: "old", Name: "/new"})
 		if d.inspect("new").ID != id {
 			t.Error("the new name means another container")

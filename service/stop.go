@@ -268,7 +268,9 @@ func (s *Service) removeAnonymous(rec *davit.Container) error {
 	return errs
 }
 
-// rename gives the container another name.
+// rename gives the container another name. The service's mutex is not held while
+// the record is written: whoever removes an image holds the database, and asks
+// then which containers there are.
 func (s *Service) rename(_ context.Context, _ *engine.Job, q davit.Rename) (davit.Nothing, error) {
 	c, err := s.find(q.Container)
 	if err != nil {
@@ -280,20 +282,18 @@ func (s *Service) rename(_ context.Context, _ *engine.Job, q davit.Rename) (davi
 	}
 	c.saving.Lock()
 	defer c.saving.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if holder, taken := s.names[name]; taken {
-		return davit.Nothing{}, nameConflict(name, holder)
+	if err := s.takeName(c, name); err != nil {
+		return davit.Nothing{}, err
 	}
 	rec := c.record()
 	old := rec.Name
 	rec.Name = name
 	if err := s.State.PutContainer(&rec); err != nil {
+		s.dropName(c, name)
 		return davit.Nothing{}, err
 	}
 	c.update(func(r *davit.Container) { r.Name = name })
-	delete(s.names, old)
-	s.names[name] = c.id
+	s.dropName(c, old)
 	s.emitContainer("rename", c, map[string]string{"oldName": "/" + old})
 	return davit.Nothing{}, nil
 }
