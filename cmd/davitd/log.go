@@ -16,7 +16,7 @@ import (
 // journal, short lines on a terminal, and else the text that collectors of
 // logs expect.
 func newLogger(stderr *os.File, level *slog.LevelVar) *slog.Logger {
-	o := journal.Options{Level: level, Identifier: "davitd", Prefix: "DAVIT_", Attr: logged, Fallback: stderr}
+	o := journal.Options{Level: level, Identifier: "davitd", Prefix: "DAVIT_", Attr: logged, Fallback: journal.Stream{File: stderr}}
 	if journal.Connected(stderr) {
 		if socket, err := journal.Open(journal.SocketPath); err == nil { // it is open as long as the process
 			return slog.New(journal.NewHandler(socket, o))

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,6 +42,23 @@ func Connected(f *os.File) bool {
 	return unix.Fstat(int(f.Fd()), &st) == nil && st.Dev == dev && st.Ino == ino
 }
 
+// Stream writes to a stream socket, as standard error is when systemd connected
+// it to the journal, and waits for no reader: what does not fit is lost.
+type Stream struct{ File *os.File }
+
+// Write writes as much as the reader has room for.
+func (s Stream) Write(p []byte) (int, error) {
+	conn, err := s.File.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var n int
+	cerr := conn.Control(func(fd uintptr) {
+		n, err = unix.SendmsgN(int(fd), p, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	})
+	return n, errors.Join(cerr, err)
+}
+
 // FieldName makes a name that the journal takes of any text: the others of
 // its characters become underscores.
 func FieldName(text string) string {
@@ -59,8 +77,9 @@ func FieldName(text string) string {
 
 // Socket sends entries to journald. It may be used by many at once.
 type Socket struct {
-	fd   int
-	addr *unix.SockaddrUnix
+	fd    int
+	addr  *unix.SockaddrUnix
+	stuck atomic.Bool // the latest entry waited in vain: until one gets through, none waits
 }
 
 // Open makes a socket that sends to path. Nobody needs to listen there yet:
@@ -85,7 +104,8 @@ func Open(path string) (*Socket, error) {
 func (s *Socket) Close() error { return unix.Close(s.fd) }
 
 // Send sends one entry. It returns once journald has it, or why it has not:
-// nobody listens, or did not read within a second.
+// nobody listens, or did not read within a second. A journald that does not read
+// is waited for once, and not by each of a hundred records.
 func (s *Socket) Send(fields []Field) error {
 	data := encode(fields)
 	err := s.send(data, nil)
@@ -99,11 +119,19 @@ func (s *Socket) Send(fields []Field) error {
 }
 
 func (s *Socket) send(data, control []byte) error {
+	flags := unix.MSG_NOSIGNAL
+	if s.stuck.Load() {
+		flags |= unix.MSG_DONTWAIT
+	}
 	for {
-		_, err := unix.SendmsgN(s.fd, data, control, s.addr, unix.MSG_NOSIGNAL)
-		if !errors.Is(err, unix.EINTR) {
-			return err
+		_, err := unix.SendmsgN(s.fd, data, control, s.addr, flags)
+		if errors.Is(err, unix.EINTR) {
+			continue
 		}
+		if !errors.Is(err, unix.EMSGSIZE) && !errors.Is(err, unix.ENOBUFS) { // else it is sent another way
+			s.stuck.Store(errors.Is(err, unix.EAGAIN))
+		}
+		return err
 	}
 }
 
