@@ -26,17 +26,24 @@ func newActivity() *activity {
 	return &activity{since: time.Now(), changed: make(chan struct{}, 1)}
 }
 
+// straggle is for how long after its check what the check began may go on: a
+// server sees that a connection was closed a little later than its client.
+const straggle = time.Second
+
 // begin counts something in; the function that it returns counts it out, once.
 func (a *activity) begin() (end func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.running++
 	a.touchLocked()
+	began, checked := time.Now(), a.overlooked > 0
 	return sync.OnceFunc(func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.running--
-		a.touchLocked()
+		if !checked || time.Since(began) > straggle {
+			a.touchLocked()
+		}
 	})
 }
 
@@ -109,6 +116,8 @@ func (a *activity) idle() (since time.Time, ok bool) {
 // is asked again after wake; 0 is for ever. It returns ctx's error when that
 // ends first.
 func (a *activity) await(ctx context.Context, after func() time.Duration, busy func() bool) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
 		var due <-chan time.Time
 		limit := after()
@@ -123,9 +132,8 @@ func (a *activity) await(ctx context.Context, after func() time.Duration, busy f
 			left = limit
 			fallthrough
 		default:
-			t := time.NewTimer(left)
-			defer t.Stop()
-			due = t.C
+			timer.Reset(left)
+			due = timer.C
 		}
 		select {
 		case <-due:

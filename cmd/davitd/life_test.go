@@ -10,6 +10,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -172,13 +173,15 @@ func TestExtend(t *testing.T) {
 func TestIdleTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newActivity()
-		limit, busy := 10*time.Second, false
+		var limit atomic.Int64
+		var busy atomic.Bool
+		limit.Store(int64(10 * time.Second))
 		began := time.Now()
 		idle := make(chan time.Duration)
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
 			defer close(idle)
-			for a.await(ctx, func() time.Duration { return limit }, func() bool { return busy }) == nil {
+			for a.await(ctx, func() time.Duration { return time.Duration(limit.Load()) }, busy.Load) == nil {
 				idle <- time.Since(began)
 				a.touch()
 			}
@@ -203,16 +206,30 @@ func TestIdleTime(t *testing.T) {
 			}
 		}
 		next("in spite of self-checks", 55*time.Second)
-		busy = true
+		var late, long func()
+		<-time.After(5 * time.Second)
+		if err := a.overlook(func() error { late = a.begin(); return nil }); err != nil {
+			t.Error(err)
+		}
+		<-time.After(straggle)
+		late()
+		next("a check whose end is seen late", 65*time.Second)
+		if err := a.overlook(func() error { long = a.begin(); return nil }); err != nil {
+			t.Error(err)
+		}
+		<-time.After(5 * time.Second)
+		long()
+		next("a call that began in the middle of a check", 80*time.Second)
+		busy.Store(true)
 		<-time.After(12 * time.Second) // looked at after 10
-		busy = false
-		next("after a job that no call waits for", 75*time.Second)
-		limit = 0
+		busy.Store(false)
+		next("after a job that no call waits for", 100*time.Second)
+		limit.Store(0)
 		a.wake()
 		<-time.After(time.Hour)
-		limit = time.Minute
+		limit.Store(int64(time.Minute))
 		a.wake()
-		next("switched off and on", 75*time.Second+time.Hour)
+		next("switched off and on", 100*time.Second+time.Hour)
 		cancel()
 		<-idle
 	})
