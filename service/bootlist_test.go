@@ -67,6 +67,21 @@ func TestBootList(t *testing.T) {
 		do(d, davit.Delete{Container: "always"})
 		is("removed", "")
 
+		d.create("cut", policy("always"))
+		h.state.Then("PutContainer", func() {
+			if got := d.bootList(); got != "cut" {
+				t.Errorf("while the record of a start is written: listed are %q", got)
+			}
+		})
+		do(d, davit.Start{Container: "cut"})
+		h.state.Then("PutContainer", func() {
+			if got := d.bootList(); got != "cut" {
+				t.Errorf("while the record of a stop is written: listed are %q", got)
+			}
+		})
+		do(d, davit.Delete{Container: "cut", Force: true})
+		is("removed", "")
+
 		do(d, davit.Start{Container: "no"})
 		back := d.run("back", policy("unless-stopped"))
 		d.kill()

@@ -56,8 +56,10 @@ type listed struct {
 	boots *bootlist.List
 }
 
-// PutContainer stores a record.
+// PutContainer stores a record. A container that is to come back is listed
+// before: after a power cut between the two nobody would look.
 func (l listed) PutContainer(c *davit.Container) error {
+	l.boots.Announce(c)
 	err := l.State.PutContainer(c)
 	if err == nil {
 		l.boots.Put(c)

@@ -41,7 +41,15 @@ func comesBack(c *davit.Container) bool {
 	return false
 }
 
-// Put lists a container, or takes it off, by its record.
+// Announce lists a container if the record that is about to be written says
+// that it comes back.
+func (l *List) Announce(c *davit.Container) {
+	if comesBack(c) {
+		l.set(c.ID, true)
+	}
+}
+
+// Put lists a container, or takes it off, by its record, which was written.
 func (l *List) Put(c *davit.Container) { l.set(c.ID, comesBack(c)) }
 
 // Delete takes a container off.
