@@ -163,3 +163,48 @@ pgrep -a davit
 true`)
 	want(t, left.out, "")
 }
+
+// TestRPM runs the rpm's scripts in the order and with the numbers that rpm
+// gives them, where its files were unpacked: Debian has no package for it to
+// depend on.
+func TestRPM(t *testing.T) {
+	require(t, "systemd-nspawn", "mmdebstrap", "ip", "nsenter", "busybox", "rpm2archive")
+	tree, _ := trees(t, "tree", "trixie")
+	files := tools(t)
+	delete(files, "/davit.deb")
+	dir := t.TempDir()
+	unpack := exec.Command("sh", "-euc", `rpm2archive - <"$1" >"$2/files.tgz"`, "sh", built(t, "davit-*.rpm"), dir)
+	if out, err := unpack.CombinedOutput(); err != nil {
+		t.Fatalf("cannot read the rpm: %v\n%s", err, out)
+	}
+	files["/rpm/files.tgz"], files["/rpm/scripts"] = dir+"/files.tgz", "../../packaging/scripts/rpm"
+	g := boot(t, &nspawn{unified: len(hierarchies()) > 0}, tree, files)
+	const unpacked = "tar -C / --keep-directory-symlink -xzf /rpm/files.tgz"
+
+	g.must(unpacked + " && sh -eu /rpm/scripts/post 1")
+	want(t, g.property("davit.socket", "ActiveState"), "active")
+	want(t, g.must("systemctl is-enabled davit.socket davit-restore.service"), "enabled\nenabled")
+	want(t, g.run("systemctl is-enabled davit.service davit-ro.socket davit-tls.socket").out, "disabled\ndisabled\ndisabled\n")
+	want(t, g.property("davit.service", "Type"), "notify-reload")
+	g.tiny()
+	g.must("docker run -d --name keep tiny sleep 1000")
+	container, daemon := g.property("davit-keep.service", "MainPID"), g.property("davit.service", "MainPID")
+
+	// An upgrade: the new package's post, then the old one's preun and postun.
+	g.must(unpacked + " && cd /rpm/scripts && sh -eu post 2 && sh -eu preun 1 && sh -eu postun 1")
+	want(t, g.property("davit-keep.service", "MainPID"), container)
+	if pid := g.property("davit.service", "MainPID"); pid == daemon || pid == "0" {
+		t.Errorf("after an upgrade the daemon is %s, before it was %s", pid, daemon)
+	}
+	want(t, g.must("docker ps --format {{.Names}}"), "keep")
+
+	out := g.must("sh -eu /rpm/scripts/preun 0 && tar -tzf /rpm/files.tgz | (cd / && xargs rm -f) && sh -eu /rpm/scripts/postun 0")
+	if !strings.Contains(out, "davit-keep.service") {
+		t.Errorf("removal does not say what keeps running: %s", out)
+	}
+	want(t, g.property("davit-keep.service", "MainPID"), container)
+	for _, unit := range []string{"davit.service", "davit.socket"} {
+		want(t, g.property(unit, "ActiveState"), "inactive")
+	}
+	want(t, g.must("find /etc/systemd/system /usr/lib/systemd/system -name 'davit*.s*'"), "")
+}

@@ -254,9 +254,12 @@ func hostile(n int) error {
 		ctx, cancel := context.WithTimeout(context.Background(), within)
 		err := conn.Object(name, c.path).CallWithContext(ctx, c.method, 0, c.args...).Err
 		cancel()
+		if err == nil {
+			return fmt.Errorf("call %d, %s with a descriptor, is answered", i+1, c.method)
+		}
 		var refused dbus.Error
 		if !errors.As(err, &refused) || strings.HasSuffix(refused.Name, ".NoReply") {
-			return fmt.Errorf("call %d, %s with a descriptor: %v, not an error of the bus", i+1, c.method, err)
+			return fmt.Errorf("call %d, %s with a descriptor is not refused: %w", i+1, c.method, err)
 		}
 	}
 	return nil
