@@ -46,6 +46,7 @@ func (s *Service) create(ctx context.Context, j *engine.Job, q davit.Create) (da
 		return none, err
 	}
 	j.Annotate(c.attrs()...)
+	defer s.keeper.Release(c.id) // it is published then, or undone next
 	if err := s.makeContainer(ctx, j, c, img); err != nil {
 		return none, err
 	}

@@ -349,6 +349,37 @@ func TestPruneMeetsOthers(t *testing.T) {
 	})
 }
 
+// TestPruneMeetsCreate leaves a container what it is being made with.
+func TestPruneMeetsCreate(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		d := h.boot()
+		do(d, davit.VolumeCreate{Name: "old"})
+		for _, when := range []struct {
+			faults *fake.Faults
+			method string
+		}{{&h.files.Faults, "CopyUp"}, {&h.state.Faults, "PutContainer"}} {
+			when.faults.Then(when.method, func() {
+				got := do(d, davit.Prune{Class: "volume", Filters: map[string][]string{"all": {"true"}}})
+				if len(got.Volumes) != 0 {
+					t.Errorf("in the middle of %s: removed %v", when.method, got.Volumes)
+				}
+				refused(d, davit.VolumeDelete{Volume: "old"}, davit.VolumeInUse)
+			})
+			id := d.create("web", volume("old", "/old"), volume("new", "/data"))
+			for _, m := range d.inspect(id).Mounts {
+				if _, err := os.Stat(m.Source); err != nil {
+					t.Errorf("after %s: %v", when.method, err)
+				}
+			}
+			do(d, davit.Delete{Container: id})
+			do(d, davit.VolumeDelete{Volume: "new"})
+		}
+		if got := do(d, davit.Prune{Class: "volume", Filters: map[string][]string{"all": {"true"}}}); len(got.Volumes) != 1 {
+			t.Errorf("when nobody has it any more: removed %v", got.Volumes)
+		}
+	})
+}
+
 func TestDiskUsage(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {
 		d := h.boot()

@@ -25,6 +25,7 @@ func (s *Service) makeVolumes(ctx context.Context, j *engine.Job, c *container) 
 		if v.Name == "" {
 			v.Name, v.Anonymous = volumes.NewName(), true
 		}
+		s.keeper.Claim(v.Name, c.id)
 		_, err := s.Volumes.Get(v.Name)
 		fresh := davit.CodeOf(err) == davit.NoSuchVolume
 		if err != nil && !fresh {
@@ -33,10 +34,11 @@ func (s *Service) makeVolumes(ctx context.Context, j *engine.Job, c *container) 
 		var undo func(context.Context) error
 		if fresh {
 			undo = func(context.Context) error {
-				if s.usedByOther(v.Name, c.id) {
-					return nil // somebody else has come to use it
+				err := s.Volumes.Remove(v.Name)
+				if code := davit.CodeOf(err); err != nil && (code == davit.VolumeInUse || code == davit.NoSuchVolume) {
+					return nil // somebody else has come to use it, or removed it
 				}
-				return s.Volumes.Remove(v.Name)
+				return err
 			}
 		}
 		err = j.Step(ctx, "make volume "+v.Name, func(context.Context) error {

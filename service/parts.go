@@ -21,7 +21,7 @@ import (
 // they need of the service they declare, and find in [parts].
 func (s *Service) registerParts(o Options) error {
 	p := parts{s}
-	vols := volumes.New(o.Volumes, p)
+	vols := volumes.New(s.Volumes, p)
 	sys := system.New(system.Options{
 		Engine: o.Engine, Log: o.Log, Facts: o.Facts, Launcher: o.Runtime.Name(), Host: p, Emit: p.Emit,
 		Configuration: o.Configuration,
@@ -108,10 +108,20 @@ func (p parts) VolumeUsers(name string) []string { return p.s.volumeUsers(name) 
 
 // volumeUsers returns the ids of the containers that mount the volume.
 func (s *Service) volumeUsers(name string) []string {
+	return s.mounting(name, func(*davit.Container) bool { return true })
+}
+
+// volumeHolders returns those of them that are not on their way out: a
+// container's own volumes go with it.
+func (s *Service) volumeHolders(name string) []string {
+	return s.mounting(name, func(r *davit.Container) bool { return r.State.Status != davit.StatusRemoving })
+}
+
+func (s *Service) mounting(name string, means func(*davit.Container) bool) []string {
 	var out []string
 	for _, c := range s.all() {
 		rec := c.record()
-		if slices.ContainsFunc(rec.Mounts, func(m davit.Mount) bool { return m.Type == "volume" && m.Name == name }) {
+		if means(&rec) && slices.ContainsFunc(rec.Mounts, func(m davit.Mount) bool { return m.Type == "volume" && m.Name == name }) {
 			out = append(out, rec.ID)
 		}
 	}

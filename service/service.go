@@ -22,6 +22,7 @@ import (
 	"github.com/davit-engine/davit/service/bootlist"
 	"github.com/davit-engine/davit/service/images"
 	"github.com/davit-engine/davit/service/system"
+	"github.com/davit-engine/davit/service/volumes"
 )
 
 // Drivers are the hands of the service. Bus may be nil.
@@ -63,6 +64,7 @@ type Service struct {
 	rules  *access.Rules
 	images *images.Service
 
+	keeper   *volumes.Keeper // is Volumes too
 	boots    *bootlist.List // of containers that come back with the host
 	config   atomic.Pointer[davit.Config]
 	engineID string
@@ -94,6 +96,8 @@ func New(o Options) (*Service, error) {
 	s.config.Store(&o.Config)
 	s.boots = bootlist.New(filepath.Join(o.Config.DataRoot, "boot.d"), o.Log)
 	s.State = listed{o.State, s.boots}
+	s.keeper = volumes.NewKeeper(o.Volumes, s.volumeHolders)
+	s.Volumes = s.keeper
 	if o.Binds == nil {
 		o.Binds = noBinds{}
 	}

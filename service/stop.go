@@ -263,6 +263,9 @@ func (s *Service) removeAnonymous(rec *davit.Container) error {
 		if err == nil {
 			s.emit(volumes.Destroyed(m.Name))
 		}
+		if davit.CodeOf(err) == davit.VolumeInUse {
+			continue // a container is being made with it
+		}
 		errs = errors.Join(errs, err)
 	}
 	return errs

@@ -132,7 +132,7 @@ func (v *Volumes) inspect(_ context.Context, _ *engine.Job, q davit.VolumeInspec
 
 func (v *Volumes) remove(_ context.Context, _ *engine.Job, q davit.VolumeDelete) (davit.Nothing, error) {
 	if users := v.host.VolumeUsers(q.Volume); len(users) > 0 {
-		return davit.Nothing{}, davit.Errorf(davit.VolumeInUse, "remove %s: volume is in use - [%s]", q.Volume, strings.Join(users, ", "))
+		return davit.Nothing{}, inUse(q.Volume, users)
 	}
 	err := v.store.Remove(q.Volume)
 	if err == nil {
