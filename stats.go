@@ -24,7 +24,7 @@ const (
 // of one that does not run. Times are in
 // nanoseconds since the container's start; sizes are bytes.
 type ContainerStats struct {
-	ID, Name   string    // of the container
+	ID, Name   string // of the container
 	Read       time.Time
 	CPU        CPUStats
 	Memory     MemoryStats

@@ -100,7 +100,7 @@ func (l *layer) opaque(tw *tar.Writer, name string, hdr *tar.Header) error {
 	value := make([]byte, 1)
 	n, err := unix.Lgetxattr(name, "trusted.overlay.opaque", value)
 	if err != nil || n != 1 || value[0] != 'y' {
-		return nil // not marked, or marked with something that hides nothing
+		return nil //nolint:nilerr // not marked, or marked with something that hides nothing
 	}
 	return whiteout(tw, hdr.Name+whiteoutOpaque)
 }
