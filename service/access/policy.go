@@ -104,8 +104,41 @@ var observed = []string{davit.ActionInspect, davit.ActionReadLogs}
 
 // Authorize returns nil to allow. Its errors have the code AccessDenied or
 // AuthenticationRequired, say which permission is missing and how to get it.
+// Only who may look at the engine is told what the request is about and why it
+// needs so much: both were found out for him, a name that begins so, say, or
+// what a container mounts, and everybody on the bus can ask.
 func (p *Policy) Authorize(ctx context.Context, c engine.Caller, a engine.Access) error {
 	cfg := p.config.Load()
+	err := p.decide(ctx, cfg, c, a)
+	r, refused := errors.AsType[*refusal](err)
+	if !refused {
+		return err
+	}
+	if !p.mayLook(ctx, cfg, c, r) {
+		a.Details = map[string]string{"type": a.Details["type"]}
+	}
+	return davit.Errorf(r.code, "%s%w", need(a), err)
+}
+
+// mayLook tells whether somebody who was refused may be told of what. Nobody
+// types a password for that, and an authority that did not answer is not asked
+// again.
+func (p *Policy) mayLook(ctx context.Context, cfg *Config, c engine.Caller, r *refusal) bool {
+	c.Interactive = false
+	return r.cause == nil && p.decide(ctx, cfg, c, engine.Access{Action: davit.ActionInspect}) == nil
+}
+
+// refusal is the part of an error behind what was asked for.
+type refusal struct {
+	code  davit.Code
+	text  string
+	cause error // that there was no answer; nil: the answer is no
+}
+
+func (r *refusal) Error() string { return r.text }
+func (r *refusal) Unwrap() error { return r.cause }
+
+func (p *Policy) decide(ctx context.Context, cfg *Config, c engine.Caller, a engine.Access) error {
 	switch {
 	case c.Door == davit.DoorTLS:
 		return nil // the client's certificate was verified before the request was read
@@ -115,15 +148,15 @@ func (p *Policy) Authorize(ctx context.Context, c engine.Caller, a engine.Access
 		if slices.Contains(observed, a.Action) {
 			return nil
 		}
-		return denied(a, "this socket is read-only: use the other one")
+		return denied("this socket is read-only: use the other one")
 	case c.UID == engine.NoUID:
-		return denied(a, "the caller's user is not known")
+		return denied("the caller's user is not known")
 	case c.UID == 0:
 		return nil
 	case cfg.Mode == Docker:
-		return p.allOrNothing(cfg, c, a)
+		return p.allOrNothing(cfg, c)
 	case a.Action == "":
-		return denied(a, "ask root")
+		return denied("ask root")
 	case cfg.Mode == Group || p.authority == nil:
 		return p.byGroup(cfg, c, a)
 	}
@@ -132,30 +165,30 @@ func (p *Policy) Authorize(ctx context.Context, c engine.Caller, a engine.Access
 	case err == nil && allowed:
 		return nil
 	case err == nil:
-		return denied(a, fmt.Sprintf("polkit refuses it to uid %d; ask root, or for a rule in /etc/polkit-1/rules.d", c.UID))
+		return denied(fmt.Sprintf("polkit refuses it to uid %d; ask root, or for a rule in /etc/polkit-1/rules.d", c.UID))
 	case code == davit.NoAuthority:
 		return p.byGroup(cfg, c, a)
 	case code == davit.AuthenticationRequired:
-		return davit.Errorf(code, "%s, for which polkit wants the user to authenticate, and this caller cannot wait for that: ask root, or use davitctl on a terminal", need(a))
+		return &refusal{code: code, text: ", for which polkit wants the user to authenticate, and this caller cannot wait for that: ask root, or use davitctl on a terminal"}
 	case ctx.Err() != nil:
 		return davit.Errorf(davit.JobCanceled, "the caller left while polkit was asked: %w", errors.Join(err, ctx.Err()))
 	}
 	// A polkit that crashed, hangs or talks nonsense is not an absent one.
-	return davit.Errorf(davit.AccessDenied, "%s, and polkit could not be asked: %w; only root may until it answers", need(a), err)
+	return &refusal{davit.AccessDenied, fmt.Sprintf(", and polkit could not be asked: %v; only root may until it answers", err), err}
 }
 
 // allOrNothing is Docker's rule: who can open the socket may do everything. On
 // the bus, which everybody can call, the group takes the socket's place.
-func (p *Policy) allOrNothing(cfg *Config, c engine.Caller, a engine.Access) error {
+func (p *Policy) allOrNothing(cfg *Config, c engine.Caller) error {
 	if c.Door == davit.DoorAPI {
 		return nil
 	}
 	member, err := p.member(c, cfg.Members)
 	switch {
 	case err != nil:
-		return unknownGroups(a, err)
+		return unknownGroups(err)
 	case !member:
-		return denied(a, fmt.Sprintf("ask root to put uid %d in group %q", c.UID, cfg.Members))
+		return denied(fmt.Sprintf("ask root to put uid %d in group %q", c.UID, cfg.Members))
 	}
 	return nil
 }
@@ -164,24 +197,24 @@ func (p *Policy) allOrNothing(cfg *Config, c engine.Caller, a engine.Access) err
 func (p *Policy) byGroup(cfg *Config, c engine.Caller, a engine.Access) error {
 	member, err := p.member(c, cfg.Members)
 	if err != nil {
-		return unknownGroups(a, err)
+		return unknownGroups(err)
 	}
 	if member {
 		if a.Action == davit.ActionRunPrivileged {
-			return denied(a, fmt.Sprintf("group %s has everything else; ask root", cfg.Members))
+			return denied(fmt.Sprintf("group %s has everything else; ask root", cfg.Members))
 		}
 		return nil
 	}
 	if slices.Contains(observed, a.Action) {
 		observer, err := p.member(c, davit.ObserversGroup)
 		if err != nil {
-			return unknownGroups(a, err)
+			return unknownGroups(err)
 		}
 		if observer {
 			return nil
 		}
 	}
-	return denied(a, fmt.Sprintf("ask root to put uid %d in group %q", c.UID, cfg.Members))
+	return denied(fmt.Sprintf("ask root to put uid %d in group %q", c.UID, cfg.Members))
 }
 
 // member tells whether the caller is in the group: by what the transport tells,
@@ -203,15 +236,14 @@ func (p *Policy) member(c engine.Caller, group string) (bool, error) {
 	return slices.Contains(groups, gid), nil
 }
 
-func unknownGroups(a engine.Access, err error) error {
-	return davit.Errorf(davit.AccessDenied, "%s, and the caller's groups cannot be told: %w", need(a), err)
+func unknownGroups(err error) error {
+	return &refusal{davit.AccessDenied, fmt.Sprintf(", and the caller's groups cannot be told: %v", err), err}
 }
 
-// denied refuses: what was asked for, what it needs, the way out.
-func denied(a engine.Access, way string) error {
-	return davit.Errorf(davit.AccessDenied, "%s: %s", need(a), way)
-}
+// denied refuses, and says the way out.
+func denied(way string) error { return &refusal{code: davit.AccessDenied, text: ": " + way} }
 
+// need says what was asked for, and what that needs.
 func need(a engine.Access) string {
 	what := "this"
 	if t := a.Details["type"]; t != "" {

@@ -54,6 +54,10 @@ func through(door string, uid uint32) engine.Caller {
 func granted(t *testing.T, p *access.Policy, c engine.Caller) string {
 	t.Helper()
 	var out []string
+	told := "job web needs "
+	if p.Authorize(t.Context(), c, engine.Access{Action: davit.ActionInspect}) != nil {
+		told = "job needs " // and not what it is about
+	}
 	for _, action := range append(davit.Actions(), "") {
 		err := p.Authorize(t.Context(), c, engine.Access{Action: action, Details: map[string]string{"type": "job", "subject": "web"}})
 		switch code := davit.CodeOf(err); {
@@ -61,7 +65,7 @@ func granted(t *testing.T, p *access.Policy, c engine.Caller) string {
 			out = append(out, map[bool]string{true: "root", false: action}[action == ""])
 		case davit.KindOf(err) != davit.Denied:
 			t.Errorf("%s: code %s is not a refusal: %v", action, code, err)
-		case !strings.Contains(err.Error(), "job web needs ") || !strings.Contains(err.Error(), map[bool]string{true: "root", false: davit.BusName + "." + action}[action == ""]):
+		case !strings.Contains(err.Error(), told) || !strings.Contains(err.Error(), map[bool]string{true: "root", false: davit.BusName + "." + action}[action == ""]):
 			t.Errorf("%s: the message does not say what is needed: %v", action, err)
 		}
 	}
@@ -196,6 +200,11 @@ func TestMessages(t *testing.T) {
 		for _, part := range tc.want {
 			if !strings.Contains(err.Error(), part) {
 				t.Errorf("%s: %q does not say %q", tc.name, err, part)
+			}
+		}
+		for _, secret := range []string{"web", "it is privileged"} {
+			if told := strings.Contains(err.Error(), secret); told != (tc.name == "member") {
+				t.Errorf("%s: %q tells %q: %v", tc.name, err, secret, told)
 			}
 		}
 	}
