@@ -47,7 +47,9 @@ func TestMounts(t *testing.T) {
 	if info, err := os.Stat(made); err != nil || !info.IsDir() {
 		t.Errorf("the source to be made: %v", err)
 	}
-	for _, bad := range []protocol.Mount{{Type: "bind", Target: "relative"}, {Type: "bind", Target: "/x/.."}, {Type: "nfs", Target: "/x"}, {Type: "bind", Source: "/nosuch", Target: "/x"}} {
+	for _, bad := range []protocol.Mount{
+		{Type: "bind", Source: source, Target: "/x", Propagation: "remount"}, {Type: "bind", Target: "relative"}, {Type: "bind", Target: "/x/.."}, {Type: "nfs", Target: "/x"}, {Type: "bind", Source: "/nosuch", Target: "/x"},
+	} {
 		if _, err := mounts(&protocol.Container{Mounts: []protocol.Mount{bad}}); !isKind(err, protocol.KindInvalid) {
 			t.Errorf("%+v: %v", bad, err)
 		}

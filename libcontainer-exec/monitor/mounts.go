@@ -81,6 +81,9 @@ func userMount(m protocol.Mount) (specs.Mount, error) {
 		if propagation == "" {
 			propagation = "rprivate"
 		}
+		if !slices.Contains([]string{"private", "rprivate", "slave", "rslave"}, propagation) { // any other option would be taken for one
+			return mount, fail(protocol.KindInvalid, fmt.Errorf("invalid propagation %q at %s", propagation, m.Target))
+		}
 		mount.Options = []string{"rbind", propagation}
 		if m.ReadOnly {
 			mount.Options = append(mount.Options, readonly()...)

@@ -104,6 +104,9 @@ func parseBind(spec string) (davit.Mount, error) {
 	return m, nil
 }
 
+// propagations are those of mount_namespaces(7).
+var propagations = []string{"private", "rprivate", "shared", "rshared", "slave", "rslave"}
+
 func bindOptions(m *davit.Mount, spec, options string) error {
 	for _, o := range strings.Split(options, ",") {
 		switch o {
@@ -112,9 +115,11 @@ func bindOptions(m *davit.Mount, spec, options string) error {
 		case "rw", "z", "Z": // labels: no effect without SELinux
 		case "nocopy":
 			m.CopyUp = false
-		case "private", "rprivate", "shared", "rshared", "slave", "rslave":
-			m.Propagation = o
 		default:
+			if slices.Contains(propagations, o) {
+				m.Propagation = o
+				continue
+			}
 			return invalid("invalid volume specification: '%s': invalid mode: %s", spec, o)
 		}
 	}
@@ -123,6 +128,11 @@ func bindOptions(m *davit.Mount, spec, options string) error {
 
 func parseMount(q davit.MountRequest) (davit.Mount, error) {
 	m := davit.Mount{Type: q.Type, Target: q.Target, ReadWrite: !q.ReadOnly, Propagation: q.Propagation}
+	// The runtime takes any option of mount(8) there: "remount", with a link in
+	// the image, makes what is mounted read-only elsewhere writable.
+	if q.Propagation != "" && !slices.Contains(propagations, q.Propagation) {
+		return m, invalid("invalid mount config for %s: invalid propagation %q: use %s", q.Target, q.Propagation, strings.Join(propagations, ", "))
+	}
 	switch q.Type {
 	case "bind":
 		if !strings.HasPrefix(q.Source, "/") {

@@ -140,6 +140,8 @@ func TestParseMount(t *testing.T) {
 		{"bind of nothing", davit.MountRequest{Type: "bind", Target: "/t"}, davit.Mount{}, true},
 		{"bad volume name", davit.MountRequest{Type: "volume", Source: "/s", Target: "/t"}, davit.Mount{}, true},
 		{"tmpfs with a source", davit.MountRequest{Type: "tmpfs", Source: "x", Target: "/t"}, davit.Mount{}, true},
+		{"bind with an option for propagation", davit.MountRequest{Type: "bind", Source: "/s", Target: "/t", Propagation: "remount"}, davit.Mount{}, true},
+		{"volume with an option for propagation", davit.MountRequest{Type: "volume", Source: "data", Target: "/t", Propagation: "rw"}, davit.Mount{}, true},
 		{"npipe", davit.MountRequest{Type: "npipe", Source: "x", Target: "/t"}, davit.Mount{}, true},
 		{"no type", davit.MountRequest{Source: "/s", Target: "/t"}, davit.Mount{}, true},
 	} {
