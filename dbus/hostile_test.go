@@ -175,6 +175,12 @@ func TestLongCalls(t *testing.T) {
 			}
 		}
 	}
+	for length, want := range map[int]string{60 << 10: "UnknownObject", 1 << 20: "LimitsExceeded", 20 << 20: "LimitsExceeded"} {
+		path := godbus.ObjectPath("/" + strings.Repeat("x", length))
+		if err := conn.Object(davit.BusName, path).Call(manager+".ListJobs", 0).Err; errorNameOf(err) != "org.freedesktop.DBus.Error."+want {
+			t.Errorf("a path of %d bytes: %.200v", length, err)
+		}
+	}
 	if err := conn.Object(davit.BusName, root).Call(manager+".ListJobs", 0, long[:1<<20]).Err; errorNameOf(err) != "org.freedesktop.DBus.Error.InvalidArgs" {
 		t.Error(err)
 	}

@@ -40,6 +40,10 @@ const (
 	// and every user of the bus may send one.
 	bodyLimit = 3 << 20
 
+	// headerLimit is more than any path and names of this service together. The
+	// bus lets a path be as long as a message.
+	headerLimit = 64 << 10
+
 	// rightsSpace holds the control message of SCM_MAX_FD (253) descriptors.
 	rightsSpace = 4096
 )
@@ -195,9 +199,9 @@ func (w *Wire) next() ([]byte, error) {
 	if err := w.fill(raw[headSize:]); err != nil {
 		return nil, err
 	}
-	if body > bodyLimit {
+	if body > bodyLimit || fields > headerLimit {
 		if godbus.Type(head[1]) == godbus.TypeMethodCall {
-			w.later(func() { w.refuse(raw, body) })
+			w.refuse(raw, body)
 		}
 		return nil, w.skip(body)
 	}
@@ -227,22 +231,25 @@ func (w *Wire) skip(n uint64) error {
 	return nil
 }
 
-// refuse answers a call of which only the header was read.
+// refuse has a call answered of which only the header was read, and keeps
+// nothing of it.
 func (w *Wire) refuse(header []byte, size uint64) {
 	sender, ok := senderOf(header)
 	if !ok || godbus.Flags(header[2])&godbus.FlagNoReplyExpected != 0 {
 		return
 	}
-	message := fmt.Sprintf("the call's arguments are %d bytes long, more than %d", size, bodyLimit)
-	err := w.SendMessage(&godbus.Message{Type: godbus.TypeError, Body: []any{message}, Headers: map[godbus.HeaderField]godbus.Variant{
+	message := fmt.Sprintf("the call's header and arguments are %d and %d bytes long: at most %d and %d are taken", len(header), size, headerLimit, bodyLimit)
+	reply := &godbus.Message{Type: godbus.TypeError, Body: []any{message}, Headers: map[godbus.HeaderField]godbus.Variant{
 		godbus.FieldDestination: godbus.MakeVariant(sender),
 		godbus.FieldReplySerial: godbus.MakeVariant(byteOrder(header).Uint32(header[8:])),
 		godbus.FieldErrorName:   godbus.MakeVariant(refusal.NameLimitsExceeded),
 		godbus.FieldSignature:   godbus.MakeVariant(godbus.SignatureOf(message)),
-	}})
-	if err != nil {
-		w.log.Warn("bus reply not sent", slog.String("error", err.Error()))
-	}
+	}}
+	w.later(func() {
+		if err := w.SendMessage(reply); err != nil {
+			w.log.Warn("bus reply not sent", slog.String("error", err.Error()))
+		}
+	})
 }
 
 // senderOf finds the sender among the fields of a header, which are an array
