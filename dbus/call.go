@@ -20,9 +20,13 @@ import (
 	"github.com/davit-engine/davit/engine"
 )
 
-// callLimit bounds the calls that are served at one time, waiting ones
-// included.
-const callLimit = 1024
+// Bounds of the calls that are served at one time, waiting ones included: of
+// all users together, and of one who is not root. Everybody may call, and have
+// a call wait for somebody to authenticate.
+const (
+	callLimit     = 1024
+	userCallLimit = 128
+)
 
 // call is one method call.
 type call struct {
@@ -113,6 +117,11 @@ func (c *call) serve() (out []any, err error) {
 	if err := c.identify(); err != nil {
 		return nil, err
 	}
+	release := c.userCalls.Take(c.caller.UID)
+	if release == nil {
+		return nil, refusal.New(refusal.NameLimitsExceeded, "%d calls of uid %d are being served already", userCallLimit, c.caller.UID)
+	}
+	defer release()
 	out, err = c.dispatch()
 	if _, refused := errors.AsType[*godbus.Error](err); refused && !static(c.path) {
 		// That an object is there, or not, is told to those who may look.

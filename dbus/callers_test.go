@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	godbus "github.com/godbus/dbus/v5"
@@ -299,5 +300,72 @@ func TestSignalsAreNotForEverybody(t *testing.T) {
 		if s := <-stranger; strings.HasPrefix(string(s.Path), string(root)) {
 			t.Errorf("everybody hears of %s from %s", s.Name, s.Path)
 		}
+	}
+}
+
+// dawdler is asked for a permission and does not answer, as polkit while a user
+// types a password. Root may.
+type dawdler struct{ asked chan struct{} }
+
+func (d dawdler) Authorize(ctx context.Context, c engine.Caller, _ engine.Access) error {
+	if c.UID == 0 {
+		return nil
+	}
+	d.asked <- struct{}{}
+	<-ctx.Done()
+	return davit.Errorf(davit.JobCanceled, "the caller left")
+}
+
+// TestOneUserCannotTakeAllCalls has a user make calls that wait for ever.
+func TestOneUserCannotTakeAllCalls(t *testing.T) {
+	testutil.RequireRoot(t)
+	f := newFixture(t)
+	const limit = 128
+	d := dawdler{make(chan struct{}, limit+1)}
+	f.eng.SetAuthorizer(d)
+	first, second := f.clientOf(t, nobody), f.clientOf(t, nobody)
+	calls := make(chan *godbus.Call, limit)
+	for i := range limit {
+		user := []*godbus.Conn{first, second}[i%2]
+		user.Object(davit.BusName, root).Go(manager+".StartContainer", 0, calls, "web", uint64(0))
+	}
+	for range limit {
+		<-d.asked
+	}
+	if err := f.call(second, "StartContainer", "web", uint64(0)).Err; errorNameOf(err) != "org.freedesktop.DBus.Error.LimitsExceeded" {
+		t.Errorf("one more: %v", err)
+	}
+	if err := f.call(f.client(t), "StartContainer", "web", uint64(0)).Err; err != nil {
+		t.Errorf("root: %v", err)
+	}
+	_ = first.Close() // half of the calls have nobody who waits
+	testutil.Eventually(t, 10*time.Second, "calls of one who left to end", func() bool {
+		done := make(chan *godbus.Call, 1)
+		second.Object(davit.BusName, root).Go(manager+".StartContainer", 0, done, "web", uint64(0))
+		select {
+		case <-d.asked:
+			return true
+		case <-done:
+			return false
+		}
+	})
+}
+
+// TestSecretsAreNotReadForEverybody passes a pipe into which nothing comes.
+func TestSecretsAreNotReadForEverybody(t *testing.T) {
+	testutil.RequireRoot(t)
+	f := newFixture(t)
+	f.eng.SetAuthorizer(&judge{allow: func(c engine.Caller, _ engine.Access) bool { return c.UID == 0 }})
+	r, w := shellPipe(t)
+	defer r.Close()
+	defer w.Close()
+	done := f.clientOf(t, nobody).Object(davit.BusName, root).Go(manager+".RegistryLogin", 0, make(chan *godbus.Call, 1), "registry.test", "joe", fdOf(r), uint64(0)).Done
+	select {
+	case c := <-done:
+		if name := errorNameOf(c.Err); name != "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired" {
+			t.Error(c.Err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("the secret of one who may not log in is waited for")
 	}
 }

@@ -215,6 +215,11 @@ func registryLogin(c *call) ([]any, error) {
 	if err := checkFlags(arg[uint64](c, 3), 0); err != nil {
 		return nil, err
 	}
+	// The job is asked about again. But whoever may not have it must not have a
+	// descriptor read either, of which nothing may ever come.
+	if err := c.eng.Authorize(c.ctx, engine.Access{Action: davit.ActionManageImages, Details: map[string]string{"type": davit.Auth{}.JobType()}}); err != nil {
+		return nil, err
+	}
 	password, err := c.secret(arg[godbus.UnixFDIndex](c, 2))
 	if err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/dbus/catalog"
 	"github.com/davit-engine/davit/dbus/host"
+	"github.com/davit-engine/davit/dbus/quota"
 	"github.com/davit-engine/davit/dbus/wire"
 	"github.com/davit-engine/davit/engine"
 )
@@ -116,8 +117,9 @@ type session struct {
 	active    int // jobs
 	reloading int // jobs that read the configuration
 
+	userCalls, userStreams *quota.Quota // that are in flight, or open
+
 	mu       sync.Mutex
-	nstreams map[uint32]int // open streams by user
 	inflight int
 	draining bool
 	drained  chan struct{}
@@ -172,7 +174,7 @@ func (s *Server) connect(ctx context.Context) (*session, error) {
 		return nil, err
 	}
 	life, end := context.WithCancel(bare{context.WithoutCancel(ctx)})
-	sess := &session{Server: s, catalog: cat, ctx: life, stopping: ctx, drained: make(chan struct{}), nstreams: map[uint32]int{}}
+	sess := &session{Server: s, catalog: cat, ctx: life, stopping: ctx, drained: make(chan struct{}), userCalls: quota.New(callLimit, userCallLimit), userStreams: quota.New(streamLimit, userStreamLimit)}
 	sess.peers.known = map[string]*peer{}
 	sess.wire = wire.New(sock, wire.Options{Log: s.log, Calls: sess.accept, Later: sess.refusals.Go})
 	sess.conn, err = godbus.NewConn(sess.wire, godbus.WithContext(life), godbus.WithSignalHandler(sess), //nolint:contextcheck // life is ctx without its values and end

@@ -43,24 +43,13 @@ type stream struct {
 
 // newStream begins a stream for the caller.
 func newStream(c *call) (*stream, error) {
-	uid := c.caller.UID
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	all := 0
-	for _, n := range c.nstreams {
-		all += n
-	}
-	if all >= streamLimit || (uid != 0 && c.nstreams[uid] >= userStreamLimit) {
+	release := c.userStreams.Take(c.caller.UID)
+	if release == nil {
 		return nil, refusal.New(refusal.NameLimitsExceeded, "too many streams are open already: at most %d, and %d of one user", streamLimit, userStreamLimit)
 	}
-	c.nstreams[uid]++
-	s, end := c.session, c.begin()
+	end := c.begin()
 	return &stream{c: c, theirs: map[string]*os.File{}, opened: make(chan struct{}), release: func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.nstreams[uid]--; s.nstreams[uid] == 0 {
-			delete(s.nstreams, uid)
-		}
+		release()
 		end()
 	}}, nil
 }
