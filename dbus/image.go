@@ -54,21 +54,26 @@ func getImage(c *call) ([]any, error) {
 // pullImage translates PullImage(reference, options, flags); the only option is
 // Platform s, "linux/arm64/v8".
 func pullImage(c *call) ([]any, error) {
-	q := davit.Pull{Reference: arg[string](c, 0)}
-	if err := checkFlags(arg[uint64](c, 2), 0); err != nil {
+	platform, err := platformOption(c)
+	if err != nil {
 		return nil, err
+	}
+	return c.submit(davit.Pull{Reference: arg[string](c, 0), Platform: platform})
+}
+
+// platformOption reads the second and third argument of a method whose only
+// option is Platform.
+func platformOption(c *call) (davit.Platform, error) {
+	if err := checkFlags(arg[uint64](c, 2), 0); err != nil {
+		return davit.Platform{}, err
 	}
 	o := parameters.Of(arg[map[string]godbus.Variant](c, 1))
 	var platform string
 	parameters.Take(o, "Platform", &platform)
-	err := o.Finish()
-	if err != nil {
-		return nil, err
+	if err := o.Finish(); err != nil {
+		return davit.Platform{}, err
 	}
-	if q.Platform, err = parameters.Platform(platform); err != nil {
-		return nil, err
-	}
-	return c.submit(q)
+	return parameters.Platform(platform)
 }
 
 // pushImage translates PushImage(reference, options, flags); options are those
@@ -76,21 +81,11 @@ func pullImage(c *call) ([]any, error) {
 func pushImage(c *call) ([]any, error) { return pushNamed(c, arg[string](c, 0)) }
 
 func pushNamed(c *call, reference string) ([]any, error) {
-	if err := checkFlags(arg[uint64](c, 2), 0); err != nil {
-		return nil, err
-	}
-	o := parameters.Of(arg[map[string]godbus.Variant](c, 1))
-	var platform string
-	parameters.Take(o, "Platform", &platform)
-	err := o.Finish()
+	platform, err := platformOption(c)
 	if err != nil {
 		return nil, err
 	}
-	q := davit.Push{Reference: reference}
-	if q.Platform, err = parameters.Platform(platform); err != nil {
-		return nil, err
-	}
-	return c.submit(q)
+	return c.submit(davit.Push{Reference: reference, Platform: platform})
 }
 
 // pushThisImage translates Push(reference, options, flags) of an image, of

@@ -13,7 +13,6 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/storage/fault"
 	"github.com/davit-engine/davit/storage/overlay"
-	"github.com/distribution/reference"
 	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -24,12 +23,8 @@ import (
 // a registry.
 func (s *Store) Commit(ctx context.Context, req davit.Snapshot) (davit.Image, error) {
 	var d draft
-	if req.Reference != "" {
-		name, err := parseTag(req.Reference)
-		if err != nil {
-			return davit.Image{}, err
-		}
-		d.names = []reference.Named{name}
+	if err := d.name(req.Reference); err != nil {
+		return davit.Image{}, err
 	}
 	if err := applyChanges(&req.Config, req.Changes); err != nil {
 		return davit.Image{}, err

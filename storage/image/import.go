@@ -30,12 +30,8 @@ import (
 // manifest and a config, so that the image can go on to a registry.
 func (s *Store) Import(ctx context.Context, req davit.Import) (davit.Image, error) {
 	var d draft
-	if req.Reference != "" {
-		name, err := parseTag(req.Reference)
-		if err != nil {
-			return davit.Image{}, err
-		}
-		d.names = []reference.Named{name}
+	if err := d.name(req.Reference); err != nil {
+		return davit.Image{}, err
 	}
 	var config davit.ContainerConfig
 	if err := applyChanges(&config, req.Changes); err != nil {
@@ -147,4 +143,17 @@ func split(r io.Reader, keep io.Writer) (plain io.ReadCloser, kind tarfs.Compres
 		io.Reader
 		io.Closer
 	}{io.TeeReader(plain, keep), plain}, tarfs.Plain, nil
+}
+
+// name has the draft's image called so, unless ref is empty.
+func (d *draft) name(ref string) error {
+	if ref == "" {
+		return nil
+	}
+	name, err := parseTag(ref)
+	if err != nil {
+		return err
+	}
+	d.names = []reference.Named{name}
+	return nil
 }
