@@ -55,7 +55,10 @@ type State struct {
 	FinishedAt   time.Time
 	StoppedByAPI bool   // a user stopped it: no restart policy applies
 	StoppedBoot  string `json:",omitempty"` // the boot of the host in which that was (HostFacts.BootID)
-	Unit         string `json:",omitempty"` // the systemd unit of the last start; "" without systemd
+	// PausedByEngine says that it is paused for as long as a job of the engine
+	// takes, and is to go on when there is no such job any more.
+	PausedByEngine bool   `json:",omitempty"`
+	Unit           string `json:",omitempty"` // the systemd unit of the last start; "" without systemd
 }
 
 // Running tells whether the container has a process: running, paused, or

@@ -211,6 +211,7 @@ type (
 	Pause struct {
 		Returns[Nothing]
 		Container string
+		Brief     bool `json:"-"` // for a job of the engine, which unpauses it; if not, the next daemon does
 	}
 	// Unpause thaws them.
 	Unpause struct {
@@ -223,7 +224,7 @@ type (
 	Stats struct {
 		Returns[Nothing]
 		Container string
-		Interval  time.Duration // 0 is one second
+		Interval  time.Duration // at least 100 ms; 0 is one second
 		Once      bool
 		Emit      func(ContainerStats) error `json:"-"`
 	}

@@ -54,6 +54,21 @@ func TestCommit(t *testing.T) {
 		do(d, davit.Unpause{Container: "web"})
 		refused(d, davit.ContainerCommit{Container: "nobody"}, davit.NoSuchContainer)
 		refused(d, davit.ContainerCommit{Container: "web", Reference: "UPPER", Pause: true}, davit.InvalidName)
+		h.images.Then("Commit", func() {
+			d.kill()
+			d = h.boot()
+			if s := d.inspect("web").State.Status; s != davit.StatusPaused {
+				t.Errorf("a daemon that died in a commit left the container %s", s)
+			}
+			if err := d.svc.Resume(); err != nil {
+				t.Error(err)
+			}
+			settle()
+			if s := d.inspect("web").State.Status; s != davit.StatusRunning {
+				t.Errorf("after the next daemon's start it is %s", s)
+			}
+		})
+		_, _ = try(d, davit.ContainerCommit{Container: "web", Pause: true}) // nobody heard how it went
 		h.images.Fail("Commit", fake.ErrInjected)
 		if _, err := try(d, davit.ContainerCommit{Container: "web", Pause: true}); err == nil {
 			t.Error("a commit that fails has succeeded")

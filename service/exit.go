@@ -122,7 +122,7 @@ func (s *Service) recordExit(c *container, x davit.Exit) error {
 	c.mu.Lock()
 	next := c.copyLocked()
 	c.mu.Unlock()
-	next.State.Status, next.State.Pid = davit.StatusExited, 0
+	next.State.Status, next.State.Pid, next.State.PausedByEngine = davit.StatusExited, 0, false
 	next.State.ExitCode, next.State.OOMKilled = x.Code, x.OOMKilled
 	next.State.FinishedAt, next.State.Error = x.At, x.Error
 	err := s.State.PutContainer(&next)

@@ -98,6 +98,11 @@ func TestPauseThatIsUndone(t *testing.T) {
 		if _, err := try(d, davit.Pause{Container: id}); err == nil || d.inspect(id).State.Status != davit.StatusRunning {
 			t.Errorf("a pause that failed: %v, the container is %s", err, d.inspect(id).State.Status)
 		}
+		h.rt.Fail("Freeze", nil)
+		h.state.Fail("PutContainer", fake.ErrInjected)
+		if _, err := try(d, davit.Pause{Container: id}); err == nil || d.inspect(id).State.Status != davit.StatusRunning {
+			t.Errorf("a pause that was not recorded: %v, the container is %s", err, d.inspect(id).State.Status)
+		}
 	})
 }
 
@@ -149,6 +154,7 @@ func TestStats(t *testing.T) {
 		}
 		refused(d, davit.Stats{Container: "nobody", Emit: emit}, davit.NoSuchContainer)
 		refused(d, davit.Stats{Container: "hosted", Interval: -1, Emit: emit}, davit.InvalidConfiguration)
+		refused(d, davit.Stats{Container: "hosted", Interval: time.Microsecond, Emit: emit}, davit.InvalidConfiguration)
 	})
 }
 

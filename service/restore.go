@@ -243,17 +243,18 @@ func (s *Service) keepDirs(ids []string) error {
 }
 
 // Resume starts, in the background, the containers whose restart policy wants
-// them to run and which no monitor has, and removes the --rm ones that ended
-// meanwhile. It is called when the daemon is ready: nobody waits for it.
+// them to run and which no monitor has, removes the --rm ones that ended
+// meanwhile, and lets go on what a predecessor paused for a while. It is called when the daemon is ready: nobody waits for it.
 func (s *Service) Resume() error {
 	var errs error
 	for _, c := range s.all() {
 		rec := c.record()
-		if rec.State.Running() {
-			continue
-		}
 		var q engine.Request
 		switch policy := rec.HostConfig.RestartPolicy; {
+		case rec.State.Status == davit.StatusPaused && rec.State.PausedByEngine:
+			q = davit.Unpause{Container: c.id} // the job that had it paused is gone
+		case rec.State.Running():
+			continue
 		case rec.HostConfig.AutoRemove && rec.State.Status != davit.StatusCreated:
 			q = davit.Delete{Container: c.id, Volumes: true}
 		case policy.Name == "always" && rec.State.StoppedByAPI && rec.State.StoppedBoot != s.facts.BootID:

@@ -65,7 +65,7 @@ type Service struct {
 	images *images.Service
 
 	keeper   *volumes.Keeper // is Volumes too
-	boots    *bootlist.List // of containers that come back with the host
+	boots    *bootlist.List  // of containers that come back with the host
 	config   atomic.Pointer[davit.Config]
 	engineID string
 	events   *ring.Log[davit.Event]

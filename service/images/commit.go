@@ -59,7 +59,7 @@ func (s *Service) Commit(ctx context.Context, j *engine.Job, q davit.ContainerCo
 // pause stops a container's processes; thaw lets them go on, unless the
 // container has ended or somebody else was faster.
 func (s *Service) pause(ctx context.Context, id string) (thaw func() error, err error) {
-	_, err = engine.Do(ctx, s.Engine, davit.Pause{Container: id})
+	_, err = engine.Do(ctx, s.Engine, davit.Pause{Container: id, Brief: true})
 	switch davit.CodeOf(err) {
 	case davit.ContainerNotRunning, davit.ContainerPaused: // nothing moves as it is
 		return func() error { return nil }, nil

@@ -156,10 +156,14 @@ func (i *Inside) inImage(ref string, f func(root string) error) error {
 	return cmp.Or(err, rerr, i.Rootfs.Remove(id))
 }
 
+// leastInterval is the least time between two measurements that somebody may
+// ask for: each reads some twenty files, and who may look may look often.
+const leastInterval = 100 * time.Millisecond
+
 // Stats follows what a container uses until it is removed.
 func (i *Inside) Stats(ctx context.Context, _ *engine.Job, q davit.Stats) (davit.Nothing, error) {
-	if q.Interval < 0 {
-		return davit.Nothing{}, davit.Errorf(davit.InvalidConfiguration, "invalid interval %v: it must not be negative", q.Interval)
+	if q.Interval != 0 && q.Interval < leastInterval {
+		return davit.Nothing{}, davit.Errorf(davit.InvalidConfiguration, "invalid interval %v: give at least %v", q.Interval, leastInterval)
 	}
 	if i.Options.Stats == nil {
 		return davit.Nothing{}, davit.Errorf(davit.NotSupported, "this runtime cannot tell what containers use")
