@@ -171,30 +171,36 @@ func (s *Store) Usage(name string) (int64, error) {
 // Remove removes a volume and its data. That no container uses it is the
 // caller's business.
 func (s *Store) Remove(name string) error {
+	grave, err := s.bury(name)
+	if err != nil {
+		return err
+	}
+	if err := os.RemoveAll(grave); err != nil { // as long as it takes: nobody waits for it
+		return fmt.Errorf("cannot remove all data of the volume %s: %w", name, err)
+	}
+	return nil
+}
+
+// bury puts a volume out of the way, and returns where to.
+func (s *Store) bury(name string) (grave string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, err := s.Get(name); err != nil {
-		return err
+		return "", err
 	}
 	// The data goes out of the way first: a volume made anew under this name
 	// must never find it, whenever we are killed.
 	trash := filepath.Join(s.dir, trashName)
 	if err := os.MkdirAll(trash, 0o700); err != nil {
-		return fmt.Errorf("cannot remove the volume %s: %w", name, err)
+		return "", fmt.Errorf("cannot remove the volume %s: %w", name, err)
 	}
-	grave, err := os.MkdirTemp(trash, name+"-")
+	grave, err = os.MkdirTemp(trash, name+"-")
 	if err != nil {
-		return fmt.Errorf("cannot remove the volume %s: %w", name, err)
+		return "", fmt.Errorf("cannot remove the volume %s: %w", name, err)
 	}
 	err = os.Rename(filepath.Join(s.dir, name), filepath.Join(grave, "volume"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("cannot remove the volume %s: %w", name, err)
+		return "", fmt.Errorf("cannot remove the volume %s: %w", name, err)
 	}
-	if err := s.forget(name); err != nil {
-		return err
-	}
-	if err := os.RemoveAll(grave); err != nil {
-		return fmt.Errorf("cannot remove all data of the volume %s: %w", name, err)
-	}
-	return nil
+	return grave, s.forget(name)
 }
