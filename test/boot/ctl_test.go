@@ -24,8 +24,8 @@ func controls(t *testing.T, g *guest) {
 	holds("davitctl list", "NAME", "told", "running")
 	holds("davitctl list --json", `"name": "told"`)
 	holds(as("member")+"davitctl list", "told")
-	want(t, g.must("davitctl logs told"), "it was told")
-	want(t, g.must("davitctl logs told | cat -A"), "it was told$")
+	want(t, g.must("davitctl logs --lines 1 told"), "it was told")
+	want(t, g.must("davitctl logs --lines 1 told | cat -A"), "it was told$")
 
 	holds(`davitctl run --name ctl -p MemoryMax=64M -p Restart=always tiny sh -c 'trap "exit 0" TERM; echo begun; sleep 1000 & wait'`, "ctl")
 	want(t, g.property("davit-ctl.service", "ActiveState"), "active")
