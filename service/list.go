@@ -86,6 +86,8 @@ var allStatuses = []davit.Status{
 	davit.StatusRemoving, davit.StatusExited, davit.StatusDead,
 }
 
+var allHealths = []string{"none", "starting", "healthy", "unhealthy"}
+
 // checkFilters refuses filters that no container could ever match by mistake.
 func (s *Service) checkFilters(filters map[string][]string) error {
 	for key, values := range filters {
@@ -97,6 +99,14 @@ func (s *Service) checkFilters(filters map[string][]string) error {
 			case "status":
 				if !slices.Contains(allStatuses, davit.Status(v)) {
 					return invalid("invalid filter 'status=%s'", v)
+				}
+			case "exited":
+				if _, err := strconv.Atoi(v); err != nil {
+					return invalid("invalid filter 'exited=%s': it is a number", v)
+				}
+			case "health":
+				if !slices.Contains(allHealths, v) {
+					return invalid("invalid filter 'health=%s': use %s", v, strings.Join(allHealths, ", "))
 				}
 			case "before", "since":
 				if _, err := s.find(v); err != nil {

@@ -372,7 +372,9 @@ func TestListContainers(t *testing.T) {
 				t.Errorf("%s: %q, want %q", c.name, got, c.want)
 			}
 		}
-		refused(d, davit.Containers{Filters: map[string][]string{"nonsense": {"x"}}}, davit.InvalidConfiguration)
+		for key, value := range map[string]string{"nonsense": "x", "exited": "x", "health": "x", "status": "x"} {
+			refused(d, davit.Containers{Filters: map[string][]string{key: {value}}}, davit.InvalidConfiguration)
+		}
 		i := do(d, davit.Info{})
 		if i.Containers != 3 || i.Running != 1 || i.Stopped != 2 || i.Paused != 0 || i.Images != 1 {
 			t.Errorf("info counts %+v", i)

@@ -14,15 +14,30 @@ import (
 // Table holds, for each key of a filter, what a value of it means.
 type Table[T any] map[string]func(x T, value string) bool
 
-// Check refuses keys that are not in the table.
+// Check refuses keys that are not in the table, and what is neither yes nor no
+// where it has to be: a prune that took it for a no would remove all images.
 func (t Table[T]) Check(filters map[string][]string) error {
-	for key := range filters {
+	for key, values := range filters {
 		if t[key] == nil {
 			return davit.Errorf(davit.InvalidConfiguration, "invalid filter '%s'", key)
+		}
+		if !slices.Contains(yesOrNo, key) {
+			continue
+		}
+		for _, v := range values {
+			if !True(v) && v != "false" && v != "0" {
+				return davit.Errorf(davit.InvalidConfiguration, "invalid filter '%s=%s': it is true or false", key, v)
+			}
+			if True(v) != True(values[0]) {
+				return davit.Errorf(davit.InvalidConfiguration, "invalid filter '%s': it is both true and false", key)
+			}
 		}
 	}
 	return nil
 }
+
+// yesOrNo are the keys whose value is true or false, 1 or 0.
+var yesOrNo = []string{"all", "dangling"}
 
 // Match tells whether x is meant: the values of a key are alternatives, keys
 // add up, and so do labels. The filters have been checked.

@@ -44,3 +44,28 @@ func TestMatch(t *testing.T) {
 		t.Errorf("an unknown key: %v", err)
 	}
 }
+
+func TestYesOrNo(t *testing.T) {
+	table := filter.Table[int]{"dangling": func(int, string) bool { return true }}
+	for _, tt := range []struct {
+		values []string
+		want   string
+	}{
+		{nil, ""},
+		{[]string{"true"}, ""},
+		{[]string{"0"}, ""},
+		{[]string{"1", "true"}, ""},
+		{[]string{"maybe"}, "invalid filter 'dangling=maybe': it is true or false"},
+		{[]string{""}, "invalid filter 'dangling=': it is true or false"},
+		{[]string{"true", "no"}, "invalid filter 'dangling=no': it is true or false"},
+		{[]string{"false", "true"}, "invalid filter 'dangling': it is both true and false"},
+	} {
+		got := ""
+		if err := table.Check(map[string][]string{"dangling": tt.values}); err != nil {
+			got = err.Error()
+		}
+		if got != tt.want {
+			t.Errorf("%q: error %q, want %q", tt.values, got, tt.want)
+		}
+	}
+}
