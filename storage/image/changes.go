@@ -17,7 +17,9 @@ import (
 
 // applyChanges applies Dockerfile instructions to a config, as docker import
 // --change does. Only those that change nothing but the config are allowed.
+// An entry point takes away the command that belonged to the one before it.
 func applyChanges(c *davit.ContainerConfig, changes []string) error {
+	keepCmd := false
 	for _, change := range changes {
 		for line := range strings.Lines(change) {
 			line = strings.TrimSpace(line)
@@ -34,6 +36,14 @@ func applyChanges(c *davit.ContainerConfig, changes []string) error {
 			}
 			if err := apply(c, rest); err != nil {
 				return davit.Errorf(davit.InvalidConfiguration, "the change %q is not valid: %w", line, err)
+			}
+			switch strings.ToUpper(word) {
+			case "CMD":
+				keepCmd = true
+			case "ENTRYPOINT":
+				if !keepCmd {
+					c.Cmd = nil
+				}
 			}
 		}
 	}

@@ -52,6 +52,23 @@ func TestApplyChanges(t *testing.T) {
 	}
 }
 
+func TestEntrypointTakesTheCommandAway(t *testing.T) {
+	for changes, want := range map[string][]string{
+		`ENTRYPOINT ["/init"]`:                  nil,
+		"ENTRYPOINT [\"/init\"]\nCMD [\"new\"]": {"new"},
+		"CMD [\"new\"]\nENTRYPOINT [\"/init\"]": {"new"},
+		"USER joe":                              {"old"},
+	} {
+		c := davit.ContainerConfig{Cmd: []string{"old"}}
+		if err := applyChanges(&c, []string{changes}); err != nil {
+			t.Errorf("%q: %v", changes, err)
+		}
+		if diff := cmp.Diff(want, c.Cmd); diff != "" {
+			t.Errorf("%q: the command (-want +got):\n%s", changes, diff)
+		}
+	}
+}
+
 func TestApplyChangesRefuses(t *testing.T) {
 	for _, change := range []string{
 		"RUN make", "FROM scratch", "nonsense", "CMD", "ENV", "ENV A", "ENV A=1 B", "ENV A='1", "EXPOSE http", "EXPOSE 70000", "EXPOSE 9-8", "EXPOSE 0",
