@@ -314,7 +314,8 @@ func loadImages(c *call) error {
 	if err != nil {
 		return err
 	}
-	images, err := watched(m, davit.Load{Source: body, Quiet: c.flag("quiet")}, begunAlready)
+	m.mute = c.flag("quiet")
+	images, err := watched(m, davit.Load{Source: body, Quiet: m.mute}, begunAlready)
 	m.finish()
 	if err != nil {
 		return m.fail(err)

@@ -43,3 +43,18 @@ func TestRefusedArchive(t *testing.T) {
 		t.Error("net/http panicked")
 	}
 }
+
+// TestLoadQuiet is told what was loaded and no more, as the CLI wants it when
+// its output is no terminal.
+func TestLoadQuiet(t *testing.T) {
+	d := openDoor(t)
+	handle(d, engine.Change, func(_ context.Context, j *engine.Job, q davit.Load) ([]davit.Image, error) {
+		j.Report(engine.Progress{Phase: "Reading archive", Current: 1})
+		_, err := io.Copy(io.Discard, q.Source)
+		return []davit.Image{{ID: "sha256:11", Tags: []string{"a:1"}}}, err
+	})
+	r := d.send(d.path, "POST", "/images/load?quiet=1", http.Header{}, io.LimitReader(zeros{}, 1024))
+	if want := `{"stream":"Loaded image: a:1\n"}`; strings.TrimSpace(r.body) != want {
+		t.Errorf("%d %q, want %q", r.status, r.body, want)
+	}
+}

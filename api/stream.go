@@ -74,6 +74,7 @@ type messages struct {
 	*chunks
 	sent map[[2]string]time.Time // per phase and item
 	held bool                    // the job reads the body: the handler must outlast it
+	mute bool                    // no progress
 }
 
 // messageInterval bounds how often the advance of one item is told.
@@ -103,7 +104,7 @@ func (m *messages) status(text, id string) error {
 func (m *messages) progress(p engine.Progress) error {
 	key := [2]string{p.Phase, p.Item}
 	now := time.Now()
-	if now.Sub(m.sent[key]) < messageInterval && p.Current < p.Total {
+	if m.mute || (now.Sub(m.sent[key]) < messageInterval && p.Current < p.Total) {
 		return nil
 	}
 	m.sent[key] = now

@@ -190,3 +190,30 @@ func TestExportHolds(t *testing.T) {
 		t.Errorf("Load = %+v, %v", images, err)
 	}
 }
+
+// TestLoadNamesWhatCame loads an image that has another name here: only the
+// archive's is told.
+func TestLoadNamesWhatCame(t *testing.T) {
+	f := open(t)
+	img, _ := f.pullTest()
+	f.pull = nil
+	for _, tt := range []struct {
+		save string
+		want []string
+	}{
+		{"test:v1", []string{"test:v1"}},
+		{img.ID.String(), nil},
+	} {
+		var archive bytes.Buffer
+		if _, err := f.Export(t.Context(), davit.Save{Images: []string{tt.save}, Open: func() (io.Writer, error) { return &archive, nil }}); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Tag(img.ID.String(), "other:1"); err != nil {
+			t.Fatal(err)
+		}
+		images, err := f.Load(t.Context(), davit.Load{Source: &archive})
+		if err != nil || len(images) != 1 || !slices.Equal(images[0].Tags, tt.want) {
+			t.Errorf("%s: Load = %+v, %v, want the names %q", tt.save, images, err, tt.want)
+		}
+	}
+}

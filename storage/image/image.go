@@ -220,6 +220,11 @@ type draft struct {
 	names []reference.Named
 }
 
+// has tells whether the image comes with the name, as users write it.
+func (d *draft) has(name string) bool {
+	return slices.ContainsFunc(d.names, func(n reference.Named) bool { return reference.FamiliarString(n) == name })
+}
+
 // arrival is what images on their way into the store hold.
 type arrival struct {
 	layers *overlay.Install

@@ -25,7 +25,11 @@ func (s *Store) Load(ctx context.Context, req davit.Load) ([]davit.Image, error)
 	defer files.discard()
 	l := loader{arrival: a, store: s, files: files}
 	drafts, err := l.load(ctx)
-	return s.finish(a, drafts, err)
+	images, err := s.finish(a, drafts, err)
+	for i := range images {
+		images[i].Tags = slices.DeleteFunc(images[i].Tags, func(tag string) bool { return !drafts[i].has(tag) })
+	}
+	return images, err
 }
 
 // loader is one Load.
