@@ -15,6 +15,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/registry"
 	"github.com/davit-engine/davit/service/access"
+	"github.com/davit-engine/davit/service/request"
 	"github.com/spf13/pflag"
 )
 
@@ -207,6 +208,9 @@ func validate(c *davit.Config) error {
 		if _, err := netip.ParseAddr(ns); err != nil {
 			return fmt.Errorf("invalid dns %q: it must be an address", ns)
 		}
+	}
+	if err := request.CheckLogOptions(davit.LogConfig{Type: c.LogDriver, Config: c.LogOpts}); err != nil {
+		return fmt.Errorf("invalid log-opts: %w", err)
 	}
 	return nil
 }

@@ -98,6 +98,8 @@ func TestConfigFileErrorsSayWhere(t *testing.T) {
 		{"{\"default-ulimits\": {\"core\": {\"Name\": \"core\", \"Soft\": 2, \"Hard\": 1}}}", "above the hard one", nil},
 		{"{\"default-ulimits\": {\"core\": {\"Name\": \"core\", \"Sofd\": 2}}}", "unknown field \"Sofd\"", nil},
 		{"{\"bip\": \"nonsense\"}", "line 1: bip", nil},
+		{"{\n\"log-opts\": {\"max-size\": \"big\"}}", "line 2: invalid log-opts: invalid log opt max-size=big", nil},
+		{"{}", "unknown log opt 'colour'", []string{"--log-opt", "colour=red"}},
 		{"{}", "nofile=1024:4096", []string{"--default-ulimit", "nofile"}},
 		{"{}", "invalid time span", []string{"--idle-exit", "soon"}},
 	} {

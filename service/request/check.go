@@ -89,7 +89,7 @@ func Check(r *davit.Container, processors int) error {
 	case r.Config.WorkingDir != "" && !strings.HasPrefix(r.Config.WorkingDir, "/"):
 		return invalid("the working directory '%s' is invalid, it needs to be an absolute path", r.Config.WorkingDir)
 	}
-	if err := errors.Join(CheckTexts(&r.Config), checkLogOptions(h.LogConfig)); err != nil {
+	if err := errors.Join(CheckTexts(&r.Config), CheckLogOptions(h.LogConfig)); err != nil {
 		return err
 	}
 	if r.Config.StopSignal != "" {
@@ -132,7 +132,8 @@ func CheckTexts(c *davit.ContainerConfig) error {
 // logOptions are the options of the json-file driver.
 var logOptions = []string{"max-size", "max-file"}
 
-func checkLogOptions(c davit.LogConfig) error {
+// CheckLogOptions refuses options that the log driver has not.
+func CheckLogOptions(c davit.LogConfig) error {
 	for key, value := range c.Config {
 		switch {
 		case !slices.Contains(logOptions, key):
