@@ -255,13 +255,13 @@ func (e *Engine) Submit(ctx context.Context, q Request) (*Job, error) {
 			return nil, err
 		}
 	}
-	e.mu.Lock()
-	refused := e.shutdown.begun && ((parent == nil && !caller.inside()) || e.shutdown.drained)
-	e.mu.Unlock()
-	if refused {
-		return nil, ErrShuttingDown
-	}
 	if en.Class == Query {
+		e.mu.Lock()
+		refused := e.refusesLocked(parent, caller)
+		e.mu.Unlock()
+		if refused {
+			return nil, ErrShuttingDown
+		}
 		return e.runQuery(ctx, en, q, caller), nil
 	}
 	j := e.newJob(ctx, en, q)
@@ -269,7 +269,12 @@ func (e *Engine) Submit(ctx context.Context, q Request) (*Job, error) {
 	if parent != nil && caller.inside() {
 		j.caller = parent.caller
 	}
-	return e.enqueue(j, en, q), nil //nolint:contextcheck // newJob made the job's context of ctx
+	return e.enqueue(j, en, q) //nolint:contextcheck // newJob made the job's context of ctx
+}
+
+// refusesLocked tells whether the shutdown is past jobs of the caller.
+func (e *Engine) refusesLocked(parent *Job, c Caller) bool {
+	return e.shutdown.begun && ((parent == nil && !c.inside()) || e.shutdown.drained)
 }
 
 // accessOf says what a caller from outside needs for q. The details get the
@@ -299,8 +304,9 @@ func (e *Engine) runQuery(ctx context.Context, en *entry, q Request, c Caller) *
 }
 
 // enqueue records j, or finds the running job that it joins, and starts it
-// when it is the first on its subject.
-func (e *Engine) enqueue(j *Job, en *entry, q Request) *Job {
+// when it is the first on its subject. That the shutdown is not past it is looked
+// at under the same lock: its drain knows of all jobs.
+func (e *Engine) enqueue(j *Job, en *entry, q Request) (*Job, error) {
 	if en.subject != nil {
 		j.key, j.subject = en.subject(q)
 	}
@@ -312,12 +318,16 @@ func (e *Engine) enqueue(j *Job, en *entry, q Request) *Job {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.refusesLocked(j.parent, j.caller) {
+		j.cancel()
+		return nil, ErrShuttingDown
+	}
 	if j.joinKey != "" {
 		j.joinKey = en.Name + " " + j.joinKey
 		if other := e.joined[j.joinKey]; other != nil && other.ctx.Err() == nil {
 			other.waiters++
 			j.cancel()
-			return other
+			return other, nil
 		}
 		e.joined[j.joinKey] = j
 	}
@@ -336,14 +346,14 @@ func (e *Engine) enqueue(j *Job, en *entry, q Request) *Job {
 	if j.key == "" || j.parent.holds(j.key) || en.Class == Follow {
 		j.key = ""
 		e.startLocked(j, q)
-		return j
+		return j, nil
 	}
 	j.request = q
 	e.queues[j.key] = append(e.queues[j.key], j)
 	if len(e.queues[j.key]) == 1 {
 		e.startLocked(j, q)
 	}
-	return j
+	return j, nil
 }
 
 // startLocked runs j in a goroutine of its own.

@@ -402,6 +402,27 @@ func TestShutdownContract(t *testing.T) {
 	})
 }
 
+type late struct{ davit.Returns[davit.Nothing] }
+
+func (late) JobType() string { return "late" }
+
+// TestShutdownKnowsOfAllJobs has one come in the moment before the shutdown: it
+// is waited for or refused, and does not run when all is closed.
+func TestShutdownKnowsOfAllJobs(t *testing.T) {
+	e := newEngine(t)
+	between := engine.Type[late]{Subject: func(late) (string, string) {
+		must(t, e.Shutdown(t.Context(), time.Second))
+		return "", ""
+	}}
+	must(t, engine.Register(e, between, func(context.Context, *engine.Job, late) (davit.Nothing, error) {
+		t.Error("a job runs after the shutdown")
+		return davit.Nothing{}, nil
+	}))
+	if _, err := engine.Do(t.Context(), e, late{}); !errors.Is(err, engine.ErrShuttingDown) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestShutdownIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEngine(t)
