@@ -37,7 +37,7 @@ func (g *guest) lastJob() int {
 func hangs(t *testing.T, g *guest) {
 	within := "4s"
 	if g.slow {
-		within = "12s"
+		within = "8s"
 	}
 	undo := g.dropIn("hang", `[Service]\nWatchdogSec=`+within+`\nEnvironment=DAVIT_FAILPOINT=hang\n`)
 	g.must("systemctl restart davit.service && docker run --rm tiny true && docker start always >/dev/null")
