@@ -58,7 +58,8 @@ func createExec(c *call, i davit.ContainerInfo) ([]any, error) {
 }
 
 // startExec translates Start(streams, flags); without streams the process runs
-// detached.
+// detached. One whose streams the caller has all closed is hung up: what it
+// goes on to write would be read and thrown away, for ever.
 func startExec(c *call, x davit.Exec) ([]any, error) {
 	names := arg[[]string](c, 0)
 	if err := checkFlags(arg[uint64](c, 1), 0); err != nil {
@@ -81,6 +82,7 @@ func startExec(c *call, x davit.Exec) ([]any, error) {
 		return nil, err
 	}
 	q.Open = open
+	st.left = func() { st.c.hangUp(x.ID) }
 	j, err := st.start(q, false)
 	if err != nil {
 		return nil, err
@@ -171,11 +173,11 @@ func openShell(c *call, i davit.ContainerInfo) ([]any, error) {
 	return []any{st.only(), "", execPath(id)}, nil
 }
 
-// hangUp signals a session's process. It is the daemon that does: the terminal
-// that it made is gone.
+// hangUp signals a session's process. It is the daemon that does: the terminal,
+// or the pipes, that it made are gone.
 func (s *session) hangUp(id string) {
 	if _, err := engine.Do(s.ctx, s.eng, davit.ExecKill{ID: id, Signal: "HUP"}); err != nil {
-		s.log.Debug("a shell that was left is not hung up", "exec", id, "error", err)
+		s.log.Debug("a session that was left is not hung up", "exec", id, "error", err)
 	}
 }
 
