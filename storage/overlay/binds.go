@@ -47,18 +47,20 @@ func bindOne(root string, m davit.Mount) error {
 		return err
 	}
 	defer unix.Close(target)
-	if err := unix.Mount(m.Source, procFD(target), "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
-		return os.NewSyscallError("mount", err)
+	tree, err := unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	if err != nil {
+		return os.NewSyscallError("open_tree", err)
+	}
+	defer unix.Close(tree)
+	if err := unix.MoveMount(tree, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
+		return os.NewSyscallError("move_mount", err)
 	}
 	if m.ReadWrite {
 		return nil
 	}
-	mounted, err := openIn(root, m.Target) // target is what is now below the mount
-	if err != nil {
-		return err
-	}
-	defer unix.Close(mounted)
-	return os.NewSyscallError("mount", unix.Mount("", procFD(mounted), "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+	// The mount is meant that was just made, whatever its target leads to by now:
+	// a link can be one way before the mount and another behind it.
+	return os.NewSyscallError("mount", unix.Mount("", procFD(tree), "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
 }
 
 // makeTarget makes the mount point of a container that was never started.
