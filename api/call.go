@@ -35,6 +35,7 @@ type call struct {
 
 	status    int    // of the reply, once it has begun
 	job       uint32 // set before submitted is closed
+	cut       bool   // the job was cancelled, and the connection ends with the reply
 	submitted chan struct{}
 }
 
@@ -79,12 +80,42 @@ func follow[Q engine.Typed[R], R any](ctx context.Context, c *call, q Q) (R, err
 		var none R
 		return none, err
 	}
+	defer c.letGo(j)()
 	select {
 	case <-j.Done():
 	case <-ctx.Done():
 		j.Leave() //nolint:contextcheck // the end is told in the job's context; ours has ended
 	}
 	return engine.Result(context.WithoutCancel(ctx), j, q)
+}
+
+// lastWords bounds the answer to a client whose job was cancelled.
+const lastWords = 2 * time.Second
+
+// letGo ends what a job does with the connection when the job is cancelled: a
+// client that sends nothing, or reads nothing, would hold it up for ever. The
+// function that it returns is to be called when the job has ended.
+func (c *call) letGo(j *engine.Job) func() {
+	rc := http.NewResponseController(c.w)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		<-j.Ending()
+		select {
+		case <-j.Done(): // by itself; the connection may go on
+			return
+		default:
+		}
+		c.cut = true
+		_ = rc.SetReadDeadline(time.Unix(1, 0)) // of a connection that may be gone, as below
+		_ = rc.SetWriteDeadline(time.Now().Add(lastWords))
+	}()
+	return func() {
+		<-ended
+		if c.cut && c.status == 0 {
+			c.w.Header().Set("Connection", "close")
+		}
+	}
 }
 
 // begin starts the reply. It may be called by the job's goroutine, of a job

@@ -139,7 +139,7 @@ func watched[Q engine.Typed[R], R any](m *messages, q Q, begin func() error) (R,
 		return none, err
 	}
 	if m.held {
-		defer m.letGo(j)()
+		defer m.call.letGo(j)()
 	}
 	err = j.Watch(ctx, func(p engine.Progress) error {
 		if err := begin(); err != nil {
@@ -154,23 +154,6 @@ func watched[Q engine.Typed[R], R any](m *messages, q Q, begin func() error) (R,
 		}
 	}
 	return engine.Result(ctx, j, q)
-}
-
-// letGo ends the job's read of the body when the job is cancelled: a client that
-// sends nothing would hold it up for ever. The function that it returns is to be
-// called when the job has ended.
-func (m *messages) letGo(j *engine.Job) func() {
-	var watch sync.WaitGroup
-	watch.Go(func() {
-		<-j.Ending()
-		select {
-		case <-j.Done(): // by itself; the connection may go on
-			return
-		default:
-		}
-		_ = m.rc.SetReadDeadline(time.Unix(1, 0)) // of a connection that may be gone
-	})
-	return watch.Wait
 }
 
 // source returns the body for a job to read. The reply may begin before the

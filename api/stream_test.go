@@ -625,6 +625,44 @@ func TestLoadCancelled(t *testing.T) {
 	}
 }
 
+// TestArchiveCancelled does the same to a copy in either direction: of a client
+// that has stopped to send, and of one that has stopped to read.
+func TestArchiveCancelled(t *testing.T) {
+	d := openDoor(t)
+	jobs, ended := make(chan *engine.Job, 1), make(chan error, 1)
+	handle(d, engine.Change, func(ctx context.Context, j *engine.Job, q davit.ContainerExtract) (davit.Nothing, error) {
+		jobs <- j
+		_, err := io.Copy(io.Discard, q.Source)
+		ended <- err
+		return davit.Nothing{}, errors.Join(ctx.Err(), err)
+	})
+	handle(d, engine.Change, func(ctx context.Context, j *engine.Job, q davit.ContainerCopy) (davit.Nothing, error) {
+		w, err := q.Open(davit.FileStat{Name: "x"})
+		if err != nil {
+			return davit.Nothing{}, err
+		}
+		jobs <- j
+		for err == nil {
+			_, err = w.Write(make([]byte, 1<<20))
+		}
+		ended <- err
+		return davit.Nothing{}, errors.Join(ctx.Err(), err)
+	})
+	for _, request := range []string{
+		"PUT /containers/c/archive?path=/ HTTP/1.1\r\nHost: d\r\nContent-Length: 1000\r\n\r\nhalf",
+		"GET /containers/c/archive?path=/ HTTP/1.1\r\nHost: d\r\n\r\n",
+	} {
+		c, _ := d.dial(request)
+		if err := within(t, "the job", jobs).Cancel(); err != nil {
+			t.Fatal(err)
+		}
+		if err := within(t, "the end of "+request[:4], ended); err == nil {
+			t.Error("a stream that was cut looks whole")
+		}
+		c.Close()
+	}
+}
+
 func TestImport(t *testing.T) {
 	d := openDoor(t)
 	handle(d, engine.Change, func(_ context.Context, _ *engine.Job, q davit.Import) (davit.Image, error) {
