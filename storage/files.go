@@ -69,6 +69,9 @@ func (*Files) Extract(ctx context.Context, root, name string, req davit.Containe
 	}
 	var path *fs.PathError
 	var link *os.LinkError
+	if errors.As(err, &link) && errors.Is(err, fs.ErrNotExist) {
+		return davit.Errorf(davit.InvalidArchive, "%w", err) // a hard link to what is not there
+	}
 	if errors.As(err, &path) || errors.As(err, &link) || errors.Is(err, syscall.ENOSPC) {
 		return pathError(name, err)
 	}

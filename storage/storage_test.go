@@ -158,7 +158,10 @@ func TestContainerFiles(t *testing.T) {
 			t.Errorf("Extract to %s: %v, want %s", path, err, want)
 		}
 	}
-	for name, data := range map[string][]byte{"text": []byte(strings.Repeat("garbage", 100)), "a cut tar": tartest.Make(t, tartest.File("x", "0123456789"))[:515]} {
+	for name, data := range map[string][]byte{
+		"text": []byte(strings.Repeat("garbage", 100)), "a cut tar": tartest.Make(t, tartest.File("x", "0123456789"))[:515],
+		"a hard link to nothing": tartest.Make(t, tartest.Link("x", "nowhere")),
+	} {
 		if err := extract("/etc", data); davit.CodeOf(err) != davit.InvalidArchive {
 			t.Errorf("Extract of %s: %v", name, err)
 		}
