@@ -455,7 +455,10 @@ func TestExec(t *testing.T) {
 	}
 	_ = tty.Close()
 	f.noFollowers(t, "exec_start")
-	testutil.Eventually(t, 10*time.Second, "the process is hung up", func() bool { q, ok := f.lastRequest().(davit.ExecKill); return ok && q.ID == execID && q.Signal == "HUP" })
+	testutil.Eventually(t, 10*time.Second, "the process is hung up", func() bool {
+		q, ok := f.lastRequest().(davit.ExecKill)
+		return ok && q.ID == execID && q.Signal == "HUP"
+	})
 	for name, want := range map[string]any{"State": "exited", "ExitStatus": int32(7), "Container": containerObject} {
 		if v, err := conn.Object(davit.BusName, execObject).GetProperty(davit.BusName + ".Exec." + name); err != nil || v.Value() != want {
 			t.Errorf("%s = %v, %v", name, v, err)
