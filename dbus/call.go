@@ -28,6 +28,11 @@ const (
 	userCallLimit = 128
 )
 
+// pingLimit is how many calls more there may be of those that wait for nothing,
+// org.freedesktop.DBus.Peer: the daemon asks itself by one whether it lives, and
+// would be ended for having much to do.
+const pingLimit = 64
+
 // call is one method call.
 type call struct {
 	*session
@@ -67,7 +72,7 @@ func (s *session) accept(msg *godbus.Message, fds []int) {
 		iface:  header[string](msg, godbus.FieldInterface),
 		member: header[string](msg, godbus.FieldMember),
 	}
-	if err := s.admit(); err != nil {
+	if err := s.admit(c.iface); err != nil {
 		// The wire's reader must not wait for the bus to take an answer.
 		s.refusals.Go(func() { c.answer(nil, err) })
 		return
@@ -80,13 +85,17 @@ func (s *session) accept(msg *godbus.Message, fds []int) {
 }
 
 // admit counts a call in, unless there are too many or the end has come.
-func (s *session) admit() error {
+func (s *session) admit(iface string) error {
+	limit := callLimit
+	if iface == peerInterface {
+		limit += pingLimit
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.draining:
 		return engine.ErrShuttingDown
-	case s.inflight >= callLimit:
+	case s.inflight >= limit:
 		return refusal.New(refusal.NameLimitsExceeded, "%d calls are being served already", callLimit)
 	}
 	s.inflight++

@@ -426,6 +426,36 @@ func TestNameTaken(t *testing.T) {
 	}
 }
 
+// TestPingOfABusyServer has all calls that may be made wait for a job.
+func TestPingOfABusyServer(t *testing.T) {
+	testutil.RequireRoot(t)
+	f := newFixture(t)
+	if err := f.call(f.client(t), "PullImage", "slow", noOptions, uint64(0)).Err; err != nil {
+		t.Fatal(err)
+	}
+	const limit, each = 1024, 64
+	answers := make(chan *godbus.Call, limit)
+	for range limit / each {
+		job := f.client(t).Object(davit.BusName, root+"/job/_32")
+		for range each {
+			job.Go(davit.BusName+".Job.Wait", 0, answers)
+		}
+	}
+	testutil.Eventually(t, 10*time.Second, "all calls to be served", func() bool { return f.busy.Load() == limit })
+	if err := f.call(f.client(t), "PullImage", "busybox", noOptions, uint64(0)).Err; errorNameOf(err) != "org.freedesktop.DBus.Error.LimitsExceeded" {
+		t.Errorf("one more: %v", err)
+	}
+	if err := f.server.Ping(t.Context()); err != nil {
+		t.Errorf("a server that has much to do does not find itself alive: %v", err)
+	}
+	close(f.release)
+	for range limit {
+		if c := <-answers; c.Err != nil {
+			t.Fatal(c.Err)
+		}
+	}
+}
+
 func TestPing(t *testing.T) {
 	f := newFixture(t)
 	if err := f.server.Ping(t.Context()); err != nil {
