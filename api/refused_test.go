@@ -5,6 +5,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/google/go-cmp/cmp"
 )
 
 // TestRefusedArchive sends bodies that the job does not read: the client gets
@@ -58,3 +60,38 @@ func TestLoadQuiet(t *testing.T) {
 		t.Errorf("%d %q, want %q", r.status, r.body, want)
 	}
 }
+
+// TestLoad sends progress before the body is read to its end, and more body
+// than net/http would keep.
+func TestLoad(t *testing.T) {
+	d := openDoor(t)
+	const size = 3 << 20
+	reported := make(chan struct{})
+	handle(d, engine.Change, func(_ context.Context, j *engine.Job, q davit.Load) ([]davit.Image, error) {
+		n, err := io.CopyN(io.Discard, q.Source, size)
+		if err != nil {
+			return nil, err
+		}
+		j.Report(engine.Progress{Phase: "Loading layer", Item: "abc", Current: 1, Total: 2})
+		close(reported)
+		m, err := io.Copy(io.Discard, q.Source)
+		if err != nil || n+m != 2*size {
+			return nil, fmt.Errorf("read %d bytes: %w", n+m, err)
+		}
+		return []davit.Image{{ID: "sha256:11", Tags: []string{"a:1", "b:2"}}, {ID: "sha256:22"}}, nil
+	})
+	half := func() io.Reader { return io.LimitReader(zeros{}, size) }
+	r := d.send(d.path, "POST", "/images/load", http.Header{}, &slowly{half(), reported, half()})
+	want := `{"status":"Loading layer","progressDetail":{"current":1,"total":2},"id":"abc"}
+{"stream":"Loaded image: a:1\n"}
+{"stream":"Loaded image: b:2\n"}
+{"stream":"Loaded image ID: sha256:22\n"}
+`
+	if diff := cmp.Diff(want, strings.ReplaceAll(r.body, "\r\n", "\n")); diff != "" || r.header.Get("Content-Type") != "application/json" {
+		t.Errorf("%d %v %s", r.status, r.header, diff)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
