@@ -21,7 +21,8 @@ type Caller struct {
 	Interactive bool
 }
 
-func (c Caller) inside() bool { return c.Transport == "" || c.Transport == Internal }
+// Inside tells whether the caller is the daemon itself.
+func (c Caller) Inside() bool { return c.Transport == "" || c.Transport == Internal }
 
 // Access is what a caller from outside needs to be allowed. The zero value
 // asks for root.
@@ -49,7 +50,7 @@ func (e *Engine) SetAuthorizer(a Authorizer) { e.authorizer = a }
 // front door calls it before. The daemon itself may do everything.
 func (e *Engine) Authorize(ctx context.Context, a Access) error {
 	c, _ := ctx.Value(callerKey{}).(Caller)
-	if c.inside() || a.Open {
+	if c.Inside() || a.Open {
 		return nil
 	}
 	if e.authorizer != nil {
@@ -75,7 +76,7 @@ func (e *Engine) AuthorizeWatch(ctx context.Context, j *Job, a Access) error {
 // daemon's own jobs are nobody's, and neither are those of a caller whose user
 // is not known.
 func (c Caller) Owns(owner Caller) bool {
-	return !owner.inside() && !c.inside() && c.UID == owner.UID && c.UID != NoUID
+	return !owner.Inside() && !c.Inside() && c.UID == owner.UID && c.UID != NoUID
 }
 
 // NoUID is the uid of a caller whose transport does not tell: (uid_t)-1, which

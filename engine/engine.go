@@ -242,12 +242,12 @@ func (e *Engine) Submit(ctx context.Context, q Request) (*Job, error) {
 	parent, _ := ctx.Value(jobKey{}).(*Job)
 	e.mu.Lock()
 	en := e.types[name]
-	if en == nil || (en.Internal && parent == nil && !caller.inside()) {
+	if en == nil || (en.Internal && parent == nil && !caller.Inside()) {
 		e.mu.Unlock()
 		return nil, &UnknownTypeError{name}
 	}
 	e.mu.Unlock()
-	if parent == nil && !caller.inside() { // it may take as long as a user needs to type a password
+	if parent == nil && !caller.Inside() { // it may take as long as a user needs to type a password
 		if en.pin != nil && caller.UID != 0 {
 			q = en.pin(q)
 		}
@@ -266,7 +266,7 @@ func (e *Engine) Submit(ctx context.Context, q Request) (*Job, error) {
 	}
 	j := e.newJob(ctx, en, q)
 	j.caller, j.parent = caller, parent
-	if parent != nil && caller.inside() {
+	if parent != nil && caller.Inside() {
 		j.caller = parent.caller
 	}
 	return e.enqueue(j, en, q) //nolint:contextcheck // newJob made the job's context of ctx
@@ -274,7 +274,7 @@ func (e *Engine) Submit(ctx context.Context, q Request) (*Job, error) {
 
 // refusesLocked tells whether the shutdown is past jobs of the caller.
 func (e *Engine) refusesLocked(parent *Job, c Caller) bool {
-	return e.shutdown.begun && ((parent == nil && !c.inside()) || e.shutdown.drained)
+	return e.shutdown.begun && ((parent == nil && !c.Inside()) || e.shutdown.drained)
 }
 
 // accessOf says what a caller from outside needs for q. The details get the
@@ -483,7 +483,7 @@ func (e *Engine) logEnd(j *Job) {
 	}
 	if j.err != nil && j.result == Failed {
 		attrs = append(attrs, slog.String("error", j.err.Error()))
-		if j.caller.inside() {
+		if j.caller.Inside() {
 			level = slog.LevelWarn
 		}
 	}

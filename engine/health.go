@@ -32,7 +32,7 @@ func (e *Engine) Load() Load {
 	defer e.mu.Unlock()
 	l := Load{Changes: e.active}
 	for _, j := range e.jobs {
-		if j.entry.Class == Follow && !j.caller.inside() {
+		if j.entry.Class == Follow && !j.caller.Inside() {
 			l.Follows++
 		}
 	}

@@ -49,7 +49,7 @@ func (e *Engine) Start() Start {
 
 // recordStartLocked keeps j if it belongs to the start.
 func (e *Engine) recordStartLocked(j *Job) {
-	own := j.parent == nil && j.caller.inside() && !e.start.over
+	own := j.parent == nil && j.caller.Inside() && !e.start.over
 	if (own || slices.Contains(e.start.jobs, j.parent)) && len(e.start.jobs) < RetainCount {
 		e.start.jobs = append(e.start.jobs, j)
 	}

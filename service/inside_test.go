@@ -429,6 +429,11 @@ func TestJobCancel(t *testing.T) {
 			t.Errorf("the job ended with %v", err)
 		}
 		refused(d, davit.JobCancel{ID: 4711}, davit.NoSuchJob)
+		own, err := d.eng.Submit(t.Context(), davit.Events{Emit: func(davit.Event) error { return nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused(d, davit.JobCancel{ID: own.ID()}, davit.JobNotCancellable)
 	})
 }
 

@@ -37,6 +37,11 @@ var (
 	errDenied     = errors.New("permission denied")
 )
 
+// denied is [errDenied] in the words of who refused.
+type denied struct{ error }
+
+func (d denied) Unwrap() []error { return []error{errDenied, d.error} }
+
 // client is a connection to the bus on which the engine is called.
 type client struct {
 	*options
@@ -160,9 +165,9 @@ func meaning(e dbus.Error, err error) error {
 	case "org.freedesktop.DBus.Error.NoReply":
 		return fmt.Errorf("the engine ended before it answered: %w", err)
 	case "org.freedesktop.DBus.Error.AccessDenied":
-		return fmt.Errorf("%w, try as root: %w", errDenied, err)
+		return denied{err} // it says what is missing
 	case "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired":
-		return fmt.Errorf("%w, the user has to authenticate: %w", errDenied, err)
+		return denied{fmt.Errorf("the user has to authenticate: %w", err)}
 	case "org.freedesktop.DBus.Error.UnknownMethod":
 		return fmt.Errorf("this engine is too old for that: %w", err)
 	}

@@ -28,6 +28,21 @@ type container struct {
 	Path    dbus.ObjectPath `json:"path"`
 }
 
+var containerStates = []string{
+	string(davit.StatusCreated), string(davit.StatusRunning), string(davit.StatusPaused), string(davit.StatusRestarting),
+	string(davit.StatusRemoving), string(davit.StatusExited), string(davit.StatusDead),
+}
+
+// checkStates refuses a state that nothing can be in.
+func checkStates(given, known []string) error {
+	for _, s := range given {
+		if !slices.Contains(known, s) {
+			return usageError{fmt.Errorf("there is no state %q: use %s", s, strings.Join(known, ", "))}
+		}
+	}
+	return nil
+}
+
 func newList(o *options) *cobra.Command {
 	all := true
 	var states, filters []string
@@ -35,6 +50,9 @@ func newList(o *options) *cobra.Command {
 		Use: "list", Aliases: []string{"ps"}, Short: "List the containers", Args: arguments(0, 0),
 		Long: "List the containers, those that do not run included.",
 		RunE: o.onBus(func(c *client, _ []string) error {
+			if err := checkStates(states, containerStates); err != nil {
+				return err
+			}
 			if !all && len(states) == 0 {
 				states = []string{string(davit.StatusRunning), string(davit.StatusRestarting), string(davit.StatusPaused)}
 			}
@@ -44,7 +62,7 @@ func newList(o *options) *cobra.Command {
 	cmd.Flags().BoolVarP(&all, "all", "a", true, "also those that do not run; --all=false leaves them out")
 	cmd.Flags().StringSliceVar(&states, "state", nil, "only those in this `STATE`, such as running, paused or exited")
 	cmd.Flags().StringArrayVarP(&filters, "filter", "f", nil, "only those that match `NAME=VALUE`, such as label=a=b, name=web or ancestor=busybox")
-	_ = cmd.RegisterFlagCompletionFunc("state", words("created", "running", "paused", "restarting", "exited", "dead")) // the flag is there
+	_ = cmd.RegisterFlagCompletionFunc("state", words(containerStates...)) // the flag is there
 	return cmd
 }
 

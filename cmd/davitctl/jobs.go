@@ -49,15 +49,22 @@ func (j job) failed() bool {
 	return !slices.Contains([]string{"", "done", "skipped", "canceled"}, j.Result)
 }
 
+var jobStates = []string{"waiting", "running", "finished"}
+
 func newListJobs(o *options) *cobra.Command {
 	var states []string
 	cmd := &cobra.Command{
 		Use: "list-jobs", Short: "List the jobs that wait, run or have lately finished", Args: arguments(0, 0),
 		Long: "List the jobs of the engine: those that wait or run, and those that have finished, for five minutes.",
-		RunE: o.onBus(func(c *client, _ []string) error { return c.listJobs(states) }),
+		RunE: o.onBus(func(c *client, _ []string) error {
+			if err := checkStates(states, jobStates); err != nil {
+				return err
+			}
+			return c.listJobs(states)
+		}),
 	}
 	cmd.Flags().StringSliceVar(&states, "state", nil, "only those in this `STATE`: waiting, running or finished")
-	_ = cmd.RegisterFlagCompletionFunc("state", words("waiting", "running", "finished")) // the flag is there
+	_ = cmd.RegisterFlagCompletionFunc("state", words(jobStates...)) // the flag is there
 	return cmd
 }
 

@@ -62,6 +62,9 @@ func (s *Service) Prune(ctx context.Context, filters map[string][]string) (davit
 		if err = ctx.Err(); err != nil {
 			break
 		}
+		if now, gerr := s.Store.Get(i.ID.String()); dangling && gerr == nil && len(now.Tags) > 0 {
+			continue // it was given a name while others were removed, which may take long
+		}
 		gone, rerr := s.removeUnused(&i)
 		done.Images = append(done.Images, gone...)
 		err = errors.Join(err, rerr)

@@ -36,8 +36,12 @@ func (s *System) diskUsage(ctx context.Context, _ *engine.Job, _ davit.DiskUsage
 	return u, errors.Join(errs[:]...)
 }
 
-// cancel ends a job, for all who wait for it.
+// cancel ends a job, for all who wait for it. What the daemon itself follows is
+// nobody's to end: the bus would tell of no event any more.
 func (s *System) cancel(_ context.Context, _ *engine.Job, q davit.JobCancel) (davit.Nothing, error) {
+	if j, err := s.Engine.Job(q.ID); err == nil && j.Snapshot().Class == engine.Follow && j.Caller().Inside() {
+		return davit.Nothing{}, engine.ErrNotCancellable
+	}
 	return davit.Nothing{}, s.Engine.Cancel(q.ID) //nolint:contextcheck // the job has a context of its own
 }
 
