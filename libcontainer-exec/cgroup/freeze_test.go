@@ -3,13 +3,14 @@
 package cgroup_test
 
 import (
-	"bytes"
-	"fmt"
+	"bufio"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/davit-engine/davit/libcontainer-exec/cgroup"
 	"golang.org/x/sys/unix"
@@ -48,13 +49,26 @@ func TestFreeze(t *testing.T) {
 	}
 }
 
+// testFreeze sends a signal that the process has a handler for: one that kills
+// does so in a frozen cgroup of version 2, too.
 func testFreeze(t *testing.T, dir string, cgroups map[string]string) {
-	c := exec.Command("sleep", "1000")
+	c := exec.Command("sh", "-c", "trap 'echo handled; exit 7' TERM; echo ready; read line")
+	stdin, err := c.StdinPipe() // open, so that it waits
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stdin.Close()
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	exited := make(chan error, 1)
-	go func() { exited <- c.Wait() }()
+	lines := bufio.NewReader(out)
+	if line, err := lines.ReadString('\n'); line != "ready\n" {
+		t.Fatalf("the process says %q: %v", line, err)
+	}
 	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(c.Process.Pid)), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -64,14 +78,24 @@ func testFreeze(t *testing.T, dir string, cgroups map[string]string) {
 	if err := c.Process.Signal(unix.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.Process.Pid))
-	if err != nil || !bytes.Contains(status, []byte("SigPnd:")) || bytes.Contains(status, []byte("State:\tZ")) {
-		t.Errorf("frozen, it did not stay: %v\n%s", err, status)
+	if err := out.(*os.File).SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := lines.ReadString('\n'); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("frozen, it says %q: %v", line, err)
 	}
 	if err := cgroup.Freeze(cgroups, false); err != nil {
 		t.Fatal(err)
 	}
-	<-exited // of the signal, or the test never ends
+	if err := out.(*os.File).SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := lines.ReadString('\n'); line != "handled\n" { // or the test never ends
+		t.Errorf("thawed, it says %q: %v", line, err)
+	}
+	if err := c.Wait(); c.ProcessState.ExitCode() != 7 {
+		t.Errorf("thawed, it ended with %v", err)
+	}
 	if err := os.Remove(dir); err != nil {
 		t.Error(err)
 	}
