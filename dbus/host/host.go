@@ -117,7 +117,9 @@ func GroupIn(cell string) string {
 		if path, ok := strings.CutPrefix(entry, "0::"); ok {
 			unified = path
 		}
-		if _, path, ok := strings.Cut(entry, ":name=systemd:"); ok {
+		// Nothing of a unit is at the root: there, systemd does not use the
+		// hierarchy, but the kernel has it for somebody else.
+		if _, path, ok := strings.Cut(entry, ":name=systemd:"); ok && path != "/" {
 			return path
 		}
 	}

@@ -13,6 +13,7 @@ import (
 func TestGroupIn(t *testing.T) {
 	tests := map[string]string{
 		"0::/davit.slice/davit-web.service":                   "/davit.slice/davit-web.service",
+		"1:name=systemd:/,0::/davit.slice/x.service/payload":  "/davit.slice/x.service/payload",
 		"1:name=systemd:/davit.slice/x.service,0::/elsewhere": "/davit.slice/x.service",
 		"12:pids:/a,1:name=systemd:/b/c":                      "/b/c",
 		"":                                                    "",

@@ -195,6 +195,7 @@ func scenario(g *guest, more ...part) {
 		}
 	})
 	g.step("what the daemon did with a container is found in the journal", isJournaled)
+	g.step("a container is paused, measured and looked into", isInspected)
 	g.step("container and connection survive the daemon", survives)
 	g.step("the watchdog is fed", feedsWatchdog)
 	g.step("stopping the unit stops the container", stopsByUnit)

@@ -94,3 +94,38 @@ func exitsWhenIdle(t *testing.T, g *guest) {
 	want(t, g.property("davit.service", "MainPID"), pid)
 	g.must("rm /etc/davit/daemon.json && (systemctl stop davit.service; systemctl start davit.service)")
 }
+
+// isInspected does what takes another way on each version of cgroups, and where
+// the daemon is in a sandbox: freezing is the holder's, measuring its own.
+func isInspected(t *testing.T, g *guest) {
+	g.must("docker run -d --name busy web sh -c 'echo new >/made; while :; do :; done'")
+	g.eventually(20*time.Second, "docker diff to show what the container made", func() bool {
+		return strings.Contains(g.run("docker diff busy").out, "A /made")
+	})
+	stats := g.must("docker stats --no-stream --format '{{.CPUPerc}} {{.MemUsage}} {{.PIDs}}' busy")
+	// A guest with nothing but cgroup v2 has the controllers that its host left it.
+	counted := g.run("test -e /sys/fs/cgroup/memory || grep -qw memory /sys/fs/cgroup/cgroup.controllers").code == 0
+	if strings.HasPrefix(stats, "0.00% ") || counted && (strings.Contains(stats, " 0B /") || strings.HasSuffix(stats, " 0")) {
+		t.Errorf("a container that computes uses nothing: %s", stats)
+	}
+	ticks := "cut -d' ' -f14 /proc/$(docker inspect -f '{{.State.Pid}}' busy)/stat"
+	g.must("docker pause busy")
+	before := g.must(ticks)
+	g.must("sleep 1")
+	want(t, g.must(ticks), before)
+	g.must("systemctl restart davit.service")
+	want(t, g.must("docker ps --filter name=busy --format '{{.State}}'"), "paused")
+	g.must("docker unpause busy")
+	g.eventually(20*time.Second, "the container to compute again", func() bool { return g.must(ticks) != before })
+	g.must("docker export busy | tar -t | grep -cx made")
+	// What the bus tells of a container that is a unit.
+	path := "/org/davit/Engine1/container/$(busctl --json=short call " + manager + " GetContainer s busy | grep -o '_[0-9a-f]*\\|container/[0-9a-f_]*' | head -1 | sed 's,container/,,')"
+	props := g.must("busctl get-property org.davit.Engine1 " + path + " org.davit.Engine1.Container Unit Slice ControlGroup State")
+	for _, p := range []string{`s "davit-busy.service"`, `s "davit.slice"`, "/davit.slice/davit-busy.service", `s "running"`} {
+		if !strings.Contains(props, p) {
+			t.Errorf("its properties lack %s:\n%s", p, props)
+		}
+	}
+	g.must("docker pause busy && docker rm -f busy")
+	want(t, g.must("systemctl list-units --no-legend --plain --all 'davit-busy*' | wc -l"), "0")
+}
