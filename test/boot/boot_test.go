@@ -116,7 +116,7 @@ func echo(conn interface {
 func TestBoot(t *testing.T) {
 	require(t, "systemd-nspawn", "mmdebstrap", "ip", "nsenter")
 	tree, web := trees(t, "tree", "")
-	scenario(boot(t, &nspawn{}, tree, provisions(t, web)))
+	scenario(boot(t, &nspawn{}, tree, provisions(t, web)), part{"a container is paused, measured and looked into", isInspected})
 }
 
 // TestBootNewer has a systemd that knows Type=notify-reload, and gives the guest
@@ -125,7 +125,7 @@ func TestBoot(t *testing.T) {
 func TestBootNewer(t *testing.T) {
 	require(t, "systemd-nspawn", "mmdebstrap", "ip", "nsenter")
 	tree, web := trees(t, "tree", "trixie")
-	scenario(boot(t, &nspawn{unified: len(hierarchies()) > 0}, tree, provisions(t, web)))
+	scenario(boot(t, &nspawn{unified: len(hierarchies()) > 0}, tree, provisions(t, web)), part{"a container is paused, measured and looked into", isInspected})
 }
 
 // TestBootVM has Debian's own kernel and cgroup v2. It takes two minutes where
@@ -195,7 +195,6 @@ func scenario(g *guest, more ...part) {
 		}
 	})
 	g.step("what the daemon did with a container is found in the journal", isJournaled)
-	g.step("a container is paused, measured and looked into", isInspected)
 	g.step("container and connection survive the daemon", survives)
 	g.step("the watchdog is fed", feedsWatchdog)
 	g.step("stopping the unit stops the container", stopsByUnit)
