@@ -40,7 +40,7 @@ func (s *Service) apply(c *container, u davit.Update) {
 			r.State.ExitCode, r.State.OOMKilled = u.Exit.Code, u.Exit.OOMKilled
 			r.State.FinishedAt, r.Restarts = u.Exit.At, u.Restarts
 		})
-		s.emitDie(&rec, u.Exit)
+		s.events.Die(&rec, u.Exit)
 	case davit.StatusExited, davit.StatusDead:
 		if _, err := engine.Do(s.base, s.eng, davit.Exited{Container: c.id, Exit: u.Exit}); err != nil {
 			s.log.Error("cannot record an exit", "container", c.name(), "container_id", c.id, "error", err)
@@ -81,13 +81,13 @@ func (s *Service) applyRunning(c *container, u davit.Update) {
 	}
 	r.Restarts = u.Restarts
 	if before == davit.StatusRestarting {
-		s.emitRecord("start", r, nil)
+		s.events.Container("start", r, nil)
 	}
 	switch {
 	case before != davit.StatusPaused && u.Status == davit.StatusPaused:
-		s.emitRecord("pause", r, nil)
+		s.events.Container("pause", r, nil)
 	case before == davit.StatusPaused && u.Status == davit.StatusRunning:
-		s.emitRecord("unpause", r, nil)
+		s.events.Container("unpause", r, nil)
 	}
 }
 
@@ -137,7 +137,7 @@ func (s *Service) recordExit(c *container, x davit.Exit) error {
 	c.proc = nil
 	c.exits++
 	c.lastEnd = x
-	s.emitDie(&c.rec, x)
+	s.events.Die(&c.rec, x)
 	c.wakeLocked()
 	return err
 }

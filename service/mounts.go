@@ -50,7 +50,7 @@ func (s *Service) makeVolumes(ctx context.Context, j *engine.Job, c *container) 
 			return err
 		}
 		if fresh {
-			s.emit(volumes.Created(v.Name))
+			s.events.Emit(volumes.Created(v.Name))
 		}
 		if fresh && m.CopyUp {
 			fill = append(fill, *m)

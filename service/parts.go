@@ -84,7 +84,7 @@ func (p parts) EngineID() string           { return p.s.engineID }
 func (p parts) Config() *davit.Config      { return p.s.cfg() }
 func (p parts) SetConfig(c davit.Config)   { p.s.config.Store(&c) }
 func (p parts) Listeners() int             { return p.s.events.Listeners() }
-func (p parts) Emit(ev davit.Event)        { p.s.emit(ev) }
+func (p parts) Emit(ev davit.Event)        { p.s.events.Emit(ev) }
 
 // Probe takes the mutex that every request takes.
 func (p parts) Probe() {
@@ -199,4 +199,10 @@ func (p parts) OpenRoot(ref string) (*os.File, error) {
 }
 
 // Happened publishes an event of a container.
-func (p parts) Happened(action string, rec *davit.Container) { p.s.emitRecord(action, rec, nil) }
+func (p parts) Happened(action string, rec *davit.Container) { p.s.events.Container(action, rec, nil) }
+
+// emitContainer publishes an event of a container.
+func (s *Service) emitContainer(action string, c *container, more map[string]string) {
+	rec := c.record()
+	s.events.Container(action, &rec, more)
+}

@@ -5,7 +5,6 @@ package service
 import (
 	"context"
 	"errors"
-	"strconv"
 	"time"
 
 	"github.com/davit-engine/davit"
@@ -71,7 +70,7 @@ func (s *Service) pruneContainers(ctx context.Context, filters map[string][]stri
 			err = errors.Join(err, derr)
 		}
 	}
-	s.emit(pruned("container", done.Reclaimed))
+	s.events.Pruned("container", done.Reclaimed)
 	return done, err
 }
 
@@ -81,10 +80,6 @@ func (s *Service) pruneNetworks(_ context.Context, filters map[string][]string) 
 	if _, err := pruneTable(filters); err != nil {
 		return davit.Pruned{}, err
 	}
-	s.emit(pruned("network", 0))
+	s.events.Pruned("network", 0)
 	return davit.Pruned{}, nil
-}
-
-func pruned(class string, bytes int64) davit.Event {
-	return davit.Event{Type: class, Action: "prune", Attributes: map[string]string{"reclaimed": strconv.FormatInt(bytes, 10)}}
 }

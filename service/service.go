@@ -17,9 +17,9 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
-	"github.com/davit-engine/davit/internal/ring"
 	"github.com/davit-engine/davit/service/access"
 	"github.com/davit-engine/davit/service/bootlist"
+	"github.com/davit-engine/davit/service/events"
 	"github.com/davit-engine/davit/service/images"
 	"github.com/davit-engine/davit/service/system"
 	"github.com/davit-engine/davit/service/volumes"
@@ -68,7 +68,7 @@ type Service struct {
 	boots    *bootlist.List  // of containers that come back with the host
 	config   atomic.Pointer[davit.Config]
 	engineID string
-	events   *ring.Log[davit.Event]
+	events   *events.Log
 
 	mu         sync.Mutex
 	containers map[string]*container
@@ -89,7 +89,7 @@ type Service struct {
 func New(o Options) (*Service, error) {
 	s := &Service{
 		Drivers: o.Drivers, eng: o.Engine, log: o.Log, facts: o.Facts,
-		events:     ring.New[davit.Event](eventRing),
+		events:     events.New(),
 		containers: map[string]*container{}, names: map[string]string{}, execs: map[string]*execSession{},
 		done: make(chan struct{}), failed: make(chan error, 2),
 	}
@@ -144,7 +144,7 @@ func (s *Service) registerStreams() error {
 		engine.Register(e, entering(s, engine.Type[davit.Attach]{Action: davit.ActionShell, Class: engine.Follow}, func(q *davit.Attach) *string { return &q.Container }), s.attach),
 		engine.Register(e, following(beside(s, davit.ActionReadLogs, func(q davit.Logs) string { return q.Container })), s.logs),
 		engine.Register(e, following(beside(s, davit.ActionInspect, func(q davit.Wait) string { return q.Container })), s.wait),
-		engine.Register(e, engine.Type[davit.Events]{Action: davit.ActionInspect, Class: engine.Follow}, s.followEvents),
+		engine.Register(e, engine.Type[davit.Events]{Action: davit.ActionInspect, Class: engine.Follow}, s.events.Follow),
 		engine.Register(e, guarded(entering(s, engine.Type[davit.ExecCreate]{Action: davit.ActionExec}, func(q *davit.ExecCreate) *string { return &q.Exec.ContainerID }), s.rules.ExecCreate), s.execCreate),
 		engine.Register(e, guarded(engine.Type[davit.ExecStart]{Action: davit.ActionExec, Class: engine.Follow, Subject: s.sessionLabel}, s.rules.ExecStart), s.execStart),
 		engine.Register(e, engine.Type[davit.ExecResize]{Action: davit.ActionExec, Class: engine.Query}, s.execResize),
@@ -159,7 +159,7 @@ func (s *Service) registerStreams() error {
 // newImages makes the part that answers for images.
 func (s *Service) newImages() (err error) {
 	s.images, err = images.New(images.Options{
-		Engine: s.eng, Store: s.Images, Registry: s.Registry, Containers: s.records, Find: s.findRecord, Emit: s.emit, Happened: s.emitRecord,
+		Engine: s.eng, Store: s.Images, Registry: s.Registry, Containers: s.records, Find: s.findRecord, Emit: s.events.Emit, Happened: s.events.Container,
 	})
 	if err != nil {
 		return err

@@ -278,7 +278,7 @@ func (s *Service) allocateInterface(ctx context.Context, _ *engine.Job, q davit.
 	}
 	c.hold(hold)
 	c.update(func(r *davit.Container) { r.Endpoints = []davit.Endpoint{ep} })
-	s.emitNetwork("connect", c.id, ep)
+	s.events.Network("connect", c.id, ep)
 	return ep, nil
 }
 
@@ -296,7 +296,7 @@ func (s *Service) releaseInterface(ctx context.Context, _ *engine.Job, q davit.R
 	for _, ep := range had {
 		errs = errors.Join(errs, s.Network.Detach(ctx, ep))
 		s.Network.Release(ep)
-		s.emitNetwork("disconnect", c.id, ep)
+		s.events.Network("disconnect", c.id, ep)
 	}
 	return davit.Nothing{}, errs
 }

@@ -261,7 +261,7 @@ func (s *Service) removeAnonymous(rec *davit.Container) error {
 		}
 		err = s.Volumes.Remove(m.Name)
 		if err == nil {
-			s.emit(volumes.Destroyed(m.Name))
+			s.events.Emit(volumes.Destroyed(m.Name))
 		}
 		if davit.CodeOf(err) == davit.VolumeInUse {
 			continue // a container is being made with it
