@@ -57,8 +57,9 @@ type State struct {
 	StoppedBoot  string `json:",omitempty"` // the boot of the host in which that was (HostFacts.BootID)
 	// PausedByEngine says that it is paused for as long as a job of the engine
 	// takes, and is to go on when there is no such job any more.
-	PausedByEngine bool   `json:",omitempty"`
-	Unit           string `json:",omitempty"` // the systemd unit of the last start; "" without systemd
+	PausedByEngine bool    `json:",omitempty"`
+	Health         *Health `json:",omitempty"` // nil without a healthcheck
+	Unit           string  `json:",omitempty"` // the systemd unit of the last start; "" without systemd
 }
 
 // Running tells whether the container has a process: running, paused, or
@@ -103,99 +104,6 @@ type Healthcheck struct {
 	StartPeriod   time.Duration `json:",omitempty"`
 	StartInterval time.Duration `json:",omitempty"`
 	Retries       int           `json:",omitempty"`
-}
-
-// HostConfig is the part of a container's configuration that depends on the
-// host. Only what the engine honours is here: the REST door refuses the rest
-// by name.
-type HostConfig struct {
-	Binds           []string                 `json:",omitempty"` // as given: source:target[:options]
-	Mounts          []MountRequest           `json:",omitempty"`
-	Tmpfs           map[string]string        `json:",omitempty"` // target -> mount options
-	NetworkMode     string                   `json:",omitempty"` // "bridge", "none", "host"
-	PortBindings    map[string][]PortBinding `json:",omitempty"` // key "80/tcp"
-	PublishAllPorts bool                     `json:",omitempty"`
-	RestartPolicy   RestartPolicy
-	AutoRemove      bool              `json:",omitempty"`
-	Privileged      bool              `json:",omitempty"`
-	ReadonlyRootfs  bool              `json:",omitempty"`
-	CapAdd          []string          `json:",omitempty"` // without CAP_, or ALL
-	CapDrop         []string          `json:",omitempty"`
-	SecurityOpt     []string          `json:",omitempty"` // seccomp=…, no-new-privileges
-	DNS             []string          `json:",omitempty"`
-	DNSSearch       []string          `json:",omitempty"`
-	DNSOptions      []string          `json:",omitempty"`
-	ExtraHosts      []string          `json:",omitempty"` // name:address
-	GroupAdd        []string          `json:",omitempty"`
-	ShmSize         int64             `json:",omitempty"` // bytes; 0 is 64 MiB
-	Memory          int64             `json:",omitempty"` // bytes
-	MemorySwap      int64             `json:",omitempty"` // bytes, memory+swap; -1 unlimited
-	NanoCPUs        int64             `json:",omitempty"` // 1e9 is one CPU
-	CPUShares       int64             `json:",omitempty"`
-	CPUPeriod       int64             `json:",omitempty"` // microseconds
-	CPUQuota        int64             `json:",omitempty"` // microseconds
-	CpusetCpus      string            `json:",omitempty"`
-	PidsLimit       int64             `json:",omitempty"` // 0 or less: unlimited
-	OomScoreAdj     int               `json:",omitempty"`
-	Ulimits         []Ulimit          `json:",omitempty"`
-	Sysctls         map[string]string `json:",omitempty"`
-	Init            bool              `json:",omitempty"`
-	ConsoleSize     [2]uint           `json:",omitempty"` // rows, columns
-	LogConfig       LogConfig
-	Annotations     map[string]string `json:",omitempty"`
-}
-
-// Ulimit is one resource limit (setrlimit(2)); Name without RLIMIT_, lower case.
-type Ulimit struct {
-	Name       string
-	Soft, Hard int64 // -1 is unlimited
-}
-
-// LogConfig names the log driver of a container: "json-file" or "none".
-type LogConfig struct {
-	Type   string            `json:",omitempty"`
-	Config map[string]string `json:",omitempty"` // max-size, max-file
-}
-
-// RestartPolicy says when the monitor starts a container again after it exits.
-type RestartPolicy struct {
-	Name              string `json:",omitempty"` // "", no, always, unless-stopped, on-failure
-	MaximumRetryCount int    `json:",omitempty"` // on-failure only; 0 is unlimited
-}
-
-// PortBinding asks for a port of the host. HostIP "" is every address, HostPort
-// "" or "0" a free port of the kernel's ephemeral range, "8000-8010" the first
-// free one of a range.
-type PortBinding struct {
-	HostIP   string
-	HostPort string
-}
-
-// MountRequest is one --mount.
-type MountRequest struct {
-	Type         string // bind, volume, tmpfs
-	Source       string `json:",omitempty"`
-	Target       string
-	ReadOnly     bool              `json:",omitempty"`
-	Propagation  string            `json:",omitempty"`
-	NoCopy       bool              `json:",omitempty"`
-	TmpfsSize    int64             `json:",omitempty"` // bytes
-	TmpfsMode    uint32            `json:",omitempty"`
-	VolumeLabels map[string]string `json:",omitempty"`
-}
-
-// Mount is a mount of a container, resolved.
-type Mount struct {
-	Type        string // bind, volume, tmpfs
-	Name        string // of the volume
-	Source      string // path on the host; "" for tmpfs
-	Target      string // path in the container
-	ReadWrite   bool
-	Propagation string // rprivate, rslave, …
-	Options     string // tmpfs: mount(8) options
-	Driver      string // of the volume
-	CopyUp      bool   // a new volume takes the image's content at Target
-	MakeSource  bool   // bind: a missing source is made as a directory (-v), not refused (--mount)
 }
 
 // Rootfs is a container's root file system, to be mounted with overlayfs by

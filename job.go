@@ -150,6 +150,7 @@ type (
 		Stdout, Stderr bool
 		Follow         bool
 		Timestamps     bool
+		Details        bool // the attributes that the log options ask for, too
 		Since, Until   time.Time
 		Tail           int                             // lines; -1 is all
 		Open           func(tty bool) (Streams, error) `json:"-"`

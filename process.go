@@ -46,6 +46,13 @@ type Freezer interface {
 	Freeze(ctx context.Context, frozen bool) error
 }
 
+// Updater is a [Process] whose limits can be changed while it runs. Update
+// applies what is not zero in r, all or nothing, and the restart policy unless
+// that is nil; it fails with NotSupported for what the host cannot limit.
+type Updater interface {
+	Update(ctx context.Context, r Resources, policy *RestartPolicy) error
+}
+
 // RootOpener is a [Process] whose root can be opened without what is mounted in
 // it (O_PATH of open(2)). The caller closes it.
 type RootOpener interface {
@@ -72,4 +79,5 @@ type Update struct {
 	StartedAt time.Time
 	Exit      Exit // valid for restarting, exited and dead
 	Restarts  int
+	Health    *Health // nil without a healthcheck
 }

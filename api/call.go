@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/davit-engine/davit/api/body"
 	"github.com/davit-engine/davit/engine"
 	"github.com/moby/moby/api/types/common"
 )
@@ -269,23 +270,7 @@ func (c *call) body(v any, ignored ...string) error {
 	case len(strings.TrimSpace(string(b))) == 0:
 		return invalid("invalid JSON: got EOF while reading request body")
 	}
-	return decode(b, v, ignored)
-}
-
-// decode is [call.body] for a body that was read.
-func decode(b []byte, v any, ignored []string) error {
-	d := json.NewDecoder(strings.NewReader(string(b)))
-	var raw json.RawMessage
-	if err := d.Decode(&raw); err != nil {
-		return invalid("invalid JSON: %w", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return invalid("unexpected content after JSON")
-	}
-	if err := json.Unmarshal(raw, v); err != nil {
-		return invalid("invalid JSON: %w", err)
-	}
-	return unknownFields(raw, v, ignored)
+	return body.Decode(b, v, ignored)
 }
 
 // checkJSON refuses a body that is not said to be JSON.

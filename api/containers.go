@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/api/body"
 	"github.com/davit-engine/davit/api/wire"
 	"github.com/moby/moby/api/types/container"
 )
@@ -36,6 +37,26 @@ func listContainers(c *call) error {
 		out = append(out, wire.Summary(&list[i], now))
 	}
 	return c.reply(http.StatusOK, out)
+}
+
+func createContainer(c *call) error {
+	var req container.CreateRequest
+	if err := c.body(&req); err != nil {
+		return err
+	}
+	q, err := body.Create(req)
+	if err != nil {
+		return err
+	}
+	q.Name = strings.TrimPrefix(c.form.Get("name"), "/")
+	if q.Platform, err = body.Platform(c.form.Get("platform")); err != nil {
+		return err
+	}
+	out, err := run(c, q)
+	if err != nil {
+		return err
+	}
+	return c.reply(http.StatusCreated, container.CreateResponse{ID: out.ID, Warnings: wire.OrEmpty(out.Warnings)})
 }
 
 func inspectContainer(c *call) error {
@@ -276,12 +297,12 @@ func commitContainer(c *call) error {
 		q.Reference = ""
 	}
 	if c.r.ContentLength != 0 {
-		var body *container.Config
-		if err := c.body(&body); err != nil {
+		var own *container.Config
+		if err := c.body(&own); err != nil {
 			return err
 		}
-		if body != nil {
-			config := configNoun(body)
+		if own != nil {
+			config := body.Config(own)
 			q.Config = &config
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/api/body"
 	"github.com/davit-engine/davit/api/wire"
 	"github.com/distribution/reference"
 	"github.com/moby/moby/api/types/container"
@@ -188,7 +189,7 @@ func joinReference(name, tag string) string {
 
 // createImage pulls, or imports, an image.
 func createImage(c *call) error {
-	p, err := platform(c.form.Get("platform"))
+	p, err := body.Platform(c.form.Get("platform"))
 	if err != nil {
 		return err
 	}
@@ -371,7 +372,7 @@ func (c *call) platformObject() (davit.Platform, error) {
 		return davit.Platform{}, unsupported("several platforms of an image are not supported yet")
 	}
 	if len(values) == 0 || !strings.HasPrefix(values[0], "{") {
-		return platform(c.form.Get("platform"))
+		return body.Platform(c.form.Get("platform"))
 	}
 	var p struct{ OS, Architecture, Variant string }
 	if err := json.Unmarshal([]byte(values[0]), &p); err != nil {

@@ -8,9 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -340,7 +342,7 @@ func TestDiskUsage(t *testing.T) {
 		"/v1.53/system/df?type=volume&verbose=yes": "VolumeUsage",
 	} {
 		m := fields(path)
-		if got := strings.Join(sortedKeys(m), " "); got != want {
+		if got := strings.Join(slices.Sorted(maps.Keys(m)), " "); got != want {
 			t.Errorf("%s has %s, want %s", path, got, want)
 		}
 		if v, verbose := string(m["VolumeUsage"]), strings.Contains(path, "verbose"); v != "" &&

@@ -4,8 +4,10 @@ package api
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -49,7 +51,7 @@ func getVersion(c *call) error {
 			"BuildTime": "", "Experimental": "false",
 		}}},
 	}
-	for _, name := range sortedKeys(v.Components) {
+	for _, name := range slices.Sorted(maps.Keys(v.Components)) {
 		out.Components = append(out.Components, system.ComponentVersion{
 			Name: name, Version: v.Components[name], Details: map[string]string{},
 		})

@@ -63,7 +63,8 @@ func TestChanges(t *testing.T) {
 		Labels: map[string]string{"l": "1"}, ExposedPorts: map[string]struct{}{"80/tcp": {}},
 	}
 	run.Create.HostConfig = davit.HostConfig{
-		Binds: []string{"/a:/b"}, Privileged: true, NetworkMode: "host", Memory: 1 << 20, PidsLimit: 64, NanoCPUs: 500_000_000,
+		Binds: []string{"/a:/b"}, Privileged: true, NetworkMode: "host",
+		Resources:     davit.Resources{Memory: 1 << 20, PidsLimit: new(int64(64)), NanoCPUs: 500_000_000},
 		RestartPolicy: davit.RestartPolicy{Name: "on-failure", MaximumRetryCount: 3},
 		PortBindings:  map[string][]davit.PortBinding{"80/tcp": {{HostPort: "8080"}}},
 	}

@@ -29,7 +29,7 @@ const seccompDir = "seccomp"
 // makeSpec converts a launch and writes its generated files.
 func makeSpec(l davit.Launch, o *Options, launcher string) (*protocol.Spec, error) {
 	c, h := l.Container, &l.Container.HostConfig
-	if h.Init {
+	if h.Init != nil && *h.Init {
 		return nil, davit.Errorf(davit.NotSupported, "cannot run container %s with --init: this engine has no init to give it", c.Name)
 	}
 	security, err := convertSecurity(h)
@@ -133,7 +133,10 @@ func convertResources(h *davit.HostConfig) protocol.Resources {
 	r := protocol.Resources{
 		Memory: h.Memory, MemorySwap: h.MemorySwap,
 		CPUShares: uint64(max(h.CPUShares, 0)), CPUPeriod: uint64(max(h.CPUPeriod, 0)), CPUQuota: h.CPUQuota,
-		CpusetCpus: h.CpusetCpus, Pids: max(h.PidsLimit, 0),
+		CpusetCpus: h.CpusetCpus,
+	}
+	if h.PidsLimit != nil {
+		r.Pids = max(*h.PidsLimit, 0)
 	}
 	if r.Memory > 0 && r.MemorySwap == 0 {
 		r.MemorySwap = 2 * r.Memory // Docker: as much swap as memory

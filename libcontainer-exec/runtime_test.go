@@ -83,7 +83,7 @@ func TestCreateFails(t *testing.T) {
 		{"bad ulimit", host1(func(c *davit.HostConfig) { c.Ulimits = []davit.Ulimit{{Name: "wings"}} }), davit.InvalidConfiguration, "invalid ulimit type: wings", false},
 		{"bad seccomp", host1(func(c *davit.HostConfig) { c.SecurityOpt = []string{"seccomp={"} }), davit.InvalidConfiguration, "cannot use the seccomp profile", false},
 		{"bad sysctl", host1(func(c *davit.HostConfig) { c.Sysctls = map[string]string{"kernel.panic": "1"} }), davit.InvalidConfiguration, "kernel.panic", false},
-		{"init", host1(func(c *davit.HostConfig) { c.Init = true }), davit.NotSupported, "--init", false},
+		{"init", host1(func(c *davit.HostConfig) { c.Init = new(true) }), davit.NotSupported, "--init", false},
 		{"no layers", func(l *davit.Launch) { l.Rootfs.Lower = nil }, davit.Failed, "no layers", false},
 		{"missing layer", func(l *davit.Launch) { l.Rootfs.Lower = []string{"/nosuch-layer"} }, davit.Failed, "/nosuch-layer", false},
 	} {
@@ -521,7 +521,7 @@ func TestRestart(t *testing.T) {
 func TestLimits(t *testing.T) {
 	h := newHost(t)
 	limits := host1(func(c *davit.HostConfig) {
-		c.Memory, c.PidsLimit, c.NanoCPUs, c.CPUShares, c.CpusetCpus = 32<<20, 20, 1.5e9, 512, "0"
+		c.Memory, c.PidsLimit, c.NanoCPUs, c.CPUShares, c.CpusetCpus = 32<<20, new(int64(20)), 1.5e9, 512, "0"
 	})
 	t.Run("set", func(t *testing.T) {
 		h := h.in(t)

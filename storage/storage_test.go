@@ -58,7 +58,7 @@ func TestStateSurvives(t *testing.T) {
 	s := openStore(t, root)
 	want := &davit.Container{
 		ID: id("a"), Name: "web", Created: time.Now().UTC(), Config: davit.ContainerConfig{Env: []string{"A=b"}, ExposedPorts: map[string]struct{}{"80/tcp": {}}},
-		HostConfig: davit.HostConfig{Memory: 1 << 40, NanoCPUs: 1, PortBindings: map[string][]davit.PortBinding{"80/tcp": {{HostPort: "8080"}}}},
+		HostConfig: davit.HostConfig{Resources: davit.Resources{Memory: 1 << 40, NanoCPUs: 1}, PortBindings: map[string][]davit.PortBinding{"80/tcp": {{HostPort: "8080"}}}},
 		Endpoints:  []davit.Endpoint{{Address: netip.MustParsePrefix("172.17.0.2/16"), Ports: []davit.PortMapping{{HostIP: netip.MustParseAddr("::1"), HostPort: 80}}}},
 		State:      davit.State{Status: davit.StatusExited, ExitCode: 137, FinishedAt: time.Now().UTC()},
 	}

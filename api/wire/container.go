@@ -5,7 +5,6 @@ package wire
 
 import (
 	"fmt"
-	"io/fs"
 	"maps"
 	"net"
 	"net/netip"
@@ -255,81 +254,6 @@ func Config(c *davit.ContainerConfig) *container.Config {
 			Test: h.Test, Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod,
 			StartInterval: h.StartInterval, Retries: h.Retries,
 		}
-	}
-	return out
-}
-
-// Host is a record's host configuration with Docker's defaults where the
-// record has none.
-func Host(h *davit.HostConfig) *container.HostConfig {
-	out := &container.HostConfig{
-		Binds: h.Binds, Tmpfs: h.Tmpfs, NetworkMode: container.NetworkMode(h.NetworkMode), PublishAllPorts: h.PublishAllPorts,
-		PortBindings: network.PortMap{},
-		RestartPolicy: container.RestartPolicy{
-			Name: container.RestartPolicyMode(h.RestartPolicy.Name), MaximumRetryCount: h.RestartPolicy.MaximumRetryCount,
-		},
-		AutoRemove: h.AutoRemove, Privileged: h.Privileged, ReadonlyRootfs: h.ReadonlyRootfs,
-		CapAdd: h.CapAdd, CapDrop: h.CapDrop, SecurityOpt: h.SecurityOpt, CgroupnsMode: container.CgroupnsModePrivate,
-		IpcMode: container.IPCModePrivate, DNSSearch: OrEmpty(h.DNSSearch), DNSOptions: OrEmpty(h.DNSOptions),
-		ExtraHosts: h.ExtraHosts, GroupAdd: h.GroupAdd, ShmSize: h.ShmSize, Sysctls: h.Sysctls, Runtime: "runc",
-		OomScoreAdj: h.OomScoreAdj, ConsoleSize: h.ConsoleSize, Annotations: h.Annotations,
-		LogConfig: container.LogConfig{Type: h.LogConfig.Type, Config: OrEmptyMap(h.LogConfig.Config)},
-		Mounts:    mountsWire(h.Mounts), MaskedPaths: MaskedPaths(), ReadonlyPaths: ReadonlyPaths(),
-	}
-	out.Memory, out.MemorySwap, out.NanoCPUs = h.Memory, h.MemorySwap, h.NanoCPUs
-	out.CPUShares, out.CPUPeriod, out.CPUQuota, out.CpusetCpus = h.CPUShares, h.CPUPeriod, h.CPUQuota, h.CpusetCpus
-	if h.PidsLimit > 0 {
-		out.PidsLimit = &h.PidsLimit
-	}
-	if h.Init {
-		out.Init = &h.Init
-	}
-	if h.ShmSize == 0 {
-		out.ShmSize = 64 << 20
-	}
-	if h.LogConfig.Type == "" {
-		out.LogConfig.Type = "json-file"
-	}
-	if h.RestartPolicy.Name == "" {
-		out.RestartPolicy.Name = container.RestartPolicyDisabled
-	}
-	if h.Privileged {
-		out.MaskedPaths, out.ReadonlyPaths = nil, nil
-	}
-	for _, s := range h.DNS {
-		out.DNS = append(out.DNS, Addr(s))
-	}
-	out.DNS = OrEmpty(out.DNS)
-	for _, u := range h.Ulimits {
-		out.Ulimits = append(out.Ulimits, &container.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
-	}
-	for name, bindings := range h.PortBindings {
-		p, err := network.ParsePort(name)
-		if err != nil {
-			continue // the record was made of a parsed one
-		}
-		list := []network.PortBinding{}
-		for _, b := range bindings {
-			list = append(list, network.PortBinding{HostIP: Addr(b.HostIP), HostPort: b.HostPort})
-		}
-		out.PortBindings[p] = list
-	}
-	return out
-}
-
-func mountsWire(mounts []davit.MountRequest) (out []mount.Mount) {
-	for _, m := range mounts {
-		w := mount.Mount{Type: mount.Type(m.Type), Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly}
-		if m.Propagation != "" {
-			w.BindOptions = &mount.BindOptions{Propagation: mount.Propagation(m.Propagation)}
-		}
-		if m.NoCopy || len(m.VolumeLabels) > 0 {
-			w.VolumeOptions = &mount.VolumeOptions{NoCopy: m.NoCopy, Labels: m.VolumeLabels}
-		}
-		if m.TmpfsSize != 0 || m.TmpfsMode != 0 {
-			w.TmpfsOptions = &mount.TmpfsOptions{SizeBytes: m.TmpfsSize, Mode: fs.FileMode(m.TmpfsMode)}
-		}
-		out = append(out, w)
 	}
 	return out
 }

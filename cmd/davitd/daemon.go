@@ -17,6 +17,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/activation"
 	"github.com/davit-engine/davit/api"
+	"github.com/davit-engine/davit/api/body"
 	"github.com/davit-engine/davit/bridge"
 	"github.com/davit-engine/davit/dbus"
 	"github.com/davit-engine/davit/engine"
@@ -231,7 +232,7 @@ func (d *daemon) openDoors(drivers *service.Drivers) {
 
 func (d *daemon) busOptions(sockets [][2]string) dbus.Options {
 	return dbus.Options{
-		Log: d.log, Begin: d.activity.begin, DecodeCreate: api.DecodeCreate,
+		Log: d.log, Begin: d.activity.begin, DecodeCreate: body.DecodeCreate,
 		Properties: dbus.Properties{
 			DataRoot: d.config.DataRoot, ExecRoot: d.config.ExecRoot, StorageDriver: "overlay", Sockets: sockets,
 			Slice: "davit.slice", Watchdog: d.systemd.WatchdogInterval(),

@@ -43,8 +43,12 @@ func Run(create *davit.Create, values map[string]godbus.Variant) error {
 	if host.Memory, err = limit("MemoryMax", memory, 1); err != nil {
 		return err
 	}
-	if host.PidsLimit, err = limit("TasksMax", tasks, 1); err != nil {
+	pids, err := limit("TasksMax", tasks, 1)
+	if err != nil {
 		return err
+	}
+	if pids != 0 {
+		host.PidsLimit = &pids
 	}
 	if host.NanoCPUs, err = limit("CPUQuotaPerSecUSec", cpu, 1000); err != nil {
 		return err

@@ -5,6 +5,7 @@ package access
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"path"
 	"slices"
 	"strings"
@@ -54,7 +55,7 @@ func EqualsRoot(h *davit.HostConfig, b Binder) string {
 	if h.Privileged {
 		return "it is privileged"
 	}
-	for _, check := range []func(*davit.HostConfig, Binder) string{namespaces, capabilities, security, sysctls, hostBinds} {
+	for _, check := range []func(*davit.HostConfig, Binder) string{namespaces, capabilities, security, sysctls, systemPaths, devices, hostBinds} {
 		if why := check(h, b); why != "" {
 			return why
 		}
@@ -63,8 +64,39 @@ func EqualsRoot(h *davit.HostConfig, b Binder) string {
 }
 
 func namespaces(h *davit.HostConfig, _ Binder) string {
-	if h.NetworkMode == "host" {
+	switch host := "host"; host {
+	case h.NetworkMode:
 		return "it uses the host's network"
+	case h.PidMode:
+		return "it sees the host's processes"
+	case h.IpcMode:
+		return "it uses the host's IPC"
+	case h.UTSMode:
+		return "it uses the host's name"
+	}
+	return ""
+}
+
+// systemPaths refuses other hidden or read-only paths than the runtime's, and
+// cgroups that are not the engine's.
+func systemPaths(h *davit.HostConfig, _ Binder) string {
+	switch {
+	case h.MaskedPaths != nil || h.ReadonlyPaths != nil:
+		return "it chooses what is hidden and read-only in /proc and /sys"
+	case h.CgroupParent != "":
+		return "its cgroup is to be in " + h.CgroupParent
+	}
+	return ""
+}
+
+func devices(h *davit.HostConfig, _ Binder) string {
+	switch {
+	case len(h.Devices) > 0:
+		return "it gets device " + h.Devices[0].PathOnHost + " of the host"
+	case len(h.DeviceCgroupRules) > 0:
+		return "it may use devices of the host: " + h.DeviceCgroupRules[0]
+	case len(h.DeviceRequests) > 0:
+		return "it gets devices of driver " + h.DeviceRequests[0].Driver
 	}
 	return ""
 }
@@ -129,7 +161,10 @@ func hostBinds(h *davit.HostConfig, b Binder) string {
 		}
 	}
 	for _, m := range h.Mounts {
-		if m.Type == "volume" || m.Type == "tmpfs" {
+		if m.Type == "volume" && len(m.VolumeOptions) > 0 {
+			return "it mounts a volume that is made with options, which may make it a path of the host"
+		}
+		if slices.Contains([]string{"volume", "tmpfs", "image"}, m.Type) {
 			continue
 		}
 		if receives(m.Propagation) {
@@ -153,6 +188,23 @@ func bindReason(b Binder, source string, readOnly bool) string {
 		return fmt.Sprintf("it mounts %s of the host: %v", source, err)
 	}
 	return ""
+}
+
+// joined yields what a container shares with others, and whose it is.
+func joined(h *davit.HostConfig) iter.Seq2[string, string] {
+	return func(yield func(what, other string) bool) {
+		for what, mode := range map[string]string{"network": h.NetworkMode, "processes": h.PidMode, "IPC": h.IpcMode} {
+			if other, ok := strings.CutPrefix(mode, "container:"); ok && !yield(what, other) {
+				return
+			}
+		}
+		for _, from := range h.VolumesFrom {
+			other, _, _ := strings.Cut(from, ":")
+			if !yield("volumes", other) {
+				return
+			}
+		}
+	}
 }
 
 // volumesOf names the volumes that a container mounts.
@@ -182,10 +234,10 @@ func (r *Rules) reason(self string, h *davit.HostConfig, resolved []davit.Mount)
 	if why := EqualsRoot(h, r.binds); why != "" {
 		return why
 	}
-	if other, ok := strings.CutPrefix(h.NetworkMode, "container:"); ok {
+	for what, other := range joined(h) {
 		rec, err := r.world.Find(other)
 		if err != nil || EqualsRoot(&rec.HostConfig, r.binds) != "" {
-			return "it joins the network of container " + other
+			return "it joins the " + what + " of container " + other
 		}
 	}
 	for _, name := range volumesOf(h, resolved) {

@@ -38,7 +38,7 @@ func TestEqualsRoot(t *testing.T) {
 	}{
 		{"nothing", davit.HostConfig{}, ""},
 		{"the usual", davit.HostConfig{
-			NetworkMode: "bridge", Memory: 1 << 30, AutoRemove: true, CapDrop: []string{"ALL"}, Tmpfs: map[string]string{"/tmp": "size=1m"},
+			NetworkMode: "bridge", Resources: davit.Resources{Memory: 1 << 30}, AutoRemove: true, CapDrop: []string{"ALL"}, Tmpfs: map[string]string{"/tmp": "size=1m"},
 			PortBindings: map[string][]davit.PortBinding{"80/tcp": {{HostPort: "8080"}}}, ReadonlyRootfs: true,
 		}, ""},
 		{"no network", davit.HostConfig{NetworkMode: "none"}, ""},
@@ -72,6 +72,18 @@ func TestEqualsRoot(t *testing.T) {
 		{"second bind", davit.HostConfig{Binds: []string{"/ok:/mnt", "/etc:/m:ro"}}, "/etc"},
 		{"mount", davit.HostConfig{Mounts: []davit.MountRequest{{Type: "bind", Source: "/etc", Target: "/m"}}}, "/etc"},
 		{"mount, read-only", davit.HostConfig{Mounts: []davit.MountRequest{{Type: "bind", Source: "/ro", Target: "/m", ReadOnly: true}}}, ""},
+		{"mount of an image", davit.HostConfig{Mounts: []davit.MountRequest{{Type: "image", Source: "busybox", Target: "/m"}}}, ""},
+		{"mount of a volume with options", davit.HostConfig{Mounts: []davit.MountRequest{{Type: "volume", Source: "v", Target: "/m", VolumeOptions: map[string]string{"device": "/etc"}}}}, "options"},
+		{"host's processes", davit.HostConfig{PidMode: "host"}, "processes"},
+		{"host's IPC", davit.HostConfig{IpcMode: "host"}, "IPC"},
+		{"host's name", davit.HostConfig{UTSMode: "host"}, "name"},
+		{"own namespaces", davit.HostConfig{PidMode: "private", IpcMode: "shareable", CgroupnsMode: "private"}, ""},
+		{"nothing hidden", davit.HostConfig{MaskedPaths: []string{}}, "/proc"},
+		{"nothing read-only", davit.HostConfig{ReadonlyPaths: []string{}}, "/proc"},
+		{"cgroup parent", davit.HostConfig{Resources: davit.Resources{CgroupParent: "system.slice"}}, "cgroup"},
+		{"device", davit.HostConfig{Resources: davit.Resources{Devices: []davit.DeviceMapping{{PathOnHost: "/dev/sda"}}}}, "/dev/sda"},
+		{"device rule", davit.HostConfig{Resources: davit.Resources{DeviceCgroupRules: []string{"b 8:0 rwm"}}}, "b 8:0"},
+		{"device request", davit.HostConfig{Resources: davit.Resources{DeviceRequests: []davit.DeviceRequest{{Driver: "cdi"}}}}, "cdi"},
 		{"mount of a volume", davit.HostConfig{Mounts: []davit.MountRequest{{Type: "volume", Source: "v", Target: "/m"}, {Type: "tmpfs", Target: "/t"}}}, ""},
 		{"mount of an unknown type", davit.HostConfig{Mounts: []davit.MountRequest{{Type: "npipe", Source: "/x", Target: "/m"}}}, "/x"},
 	} {
@@ -88,19 +100,27 @@ func TestEqualsRoot(t *testing.T) {
 // host, whatever they say.
 var harmless = []string{
 	"Tmpfs", "PortBindings", "PublishAllPorts", "RestartPolicy", "AutoRemove", "ReadonlyRootfs", "CapDrop",
-	"DNS", "DNSSearch", "DNSOptions", "ExtraHosts", "GroupAdd", "ShmSize", "Memory", "MemorySwap", "NanoCPUs", "CPUShares",
-	"CPUPeriod", "CPUQuota", "CpusetCpus", "PidsLimit", "OomScoreAdj", "Ulimits", "Init", "ConsoleSize", "LogConfig", "Annotations",
+	"DNS", "DNSSearch", "DNSOptions", "ExtraHosts", "GroupAdd", "ShmSize", "Memory", "MemoryReservation", "MemorySwap",
+	"MemorySwappiness", "OomKillDisable", "NanoCPUs", "CPUShares", "CPUPeriod", "CPUQuota", "CPURealtimePeriod", "CPURealtimeRuntime",
+	"CpusetCpus", "CpusetMems", "PidsLimit", "BlkioWeight", "BlkioWeightDevice", "BlkioDeviceReadBps", "BlkioDeviceWriteBps",
+	"BlkioDeviceReadIOps", "BlkioDeviceWriteIOps", "OomScoreAdj", "Ulimits", "Init", "ConsoleSize", "LogConfig", "Annotations",
+	"CgroupnsMode", "UsernsMode", "StorageOpt", "Runtime", "Links", "ContainerIDFile", "Umask", "VolumeDriver",
 }
 
 // examined are those that [access.EqualsRoot] and the rules look at.
-var examined = []string{"Binds", "Mounts", "NetworkMode", "Privileged", "CapAdd", "SecurityOpt", "Sysctls"}
+var examined = []string{
+	"Binds", "Mounts", "NetworkMode", "Privileged", "CapAdd", "SecurityOpt", "Sysctls", "PidMode", "IpcMode", "UTSMode",
+	"MaskedPaths", "ReadonlyPaths", "VolumesFrom", "CgroupParent", "Devices", "DeviceCgroupRules", "DeviceRequests",
+}
 
 // TestEveryFieldWasThoughtAbout fails when a HostConfig gets a field, until it
 // is decided here whether that equals root.
 func TestEveryFieldWasThoughtAbout(t *testing.T) {
 	var fields []string
-	for f := range reflect.TypeFor[davit.HostConfig]().Fields() {
-		fields = append(fields, f.Name)
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[davit.HostConfig]()) {
+		if !f.Anonymous {
+			fields = append(fields, f.Name)
+		}
 	}
 	known := slices.Concat(harmless, examined)
 	slices.Sort(fields)

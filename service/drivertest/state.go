@@ -28,7 +28,8 @@ func exampleContainer(name string) *davit.Container {
 		},
 		HostConfig: davit.HostConfig{
 			NetworkMode: "bridge", RestartPolicy: davit.RestartPolicy{Name: "on-failure", MaximumRetryCount: 3},
-			PortBindings: map[string][]davit.PortBinding{"80/tcp": {{HostPort: "8080"}}}, Memory: 1 << 33,
+			PortBindings: map[string][]davit.PortBinding{"80/tcp": {{HostPort: "8080"}}}, Resources: davit.Resources{Memory: 1 << 33},
+			ReadonlyPaths: []string{},
 		},
 		Endpoints: []davit.Endpoint{{
 			EndpointID: "ep", Address: netip.MustParsePrefix("172.20.0.2/16"), Gateway: netip.MustParseAddr("172.20.0.1"),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package api
+package body
 
 import (
 	"encoding/json"
@@ -31,7 +31,7 @@ func parseCreate(t *testing.T, body string) (davit.Create, error) {
 	if err := unknownFields([]byte(body), &req, nil); err != nil {
 		return davit.Create{}, err
 	}
-	return createRequest(req)
+	return Create(req)
 }
 
 func TestCreateDefaults(t *testing.T) {
@@ -47,6 +47,7 @@ func TestCreateDefaults(t *testing.T) {
 		HostConfig: davit.HostConfig{
 			NetworkMode: "bridge", RestartPolicy: davit.RestartPolicy{Name: "no"},
 			LogConfig: davit.LogConfig{Config: map[string]string{}},
+			Resources: davit.Resources{MemorySwappiness: new(int64(-1)), OomKillDisable: new(bool), PidsLimit: new(int64)},
 		},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
@@ -82,8 +83,11 @@ func TestCreateFlags(t *testing.T) {
 			Binds: []string{"/a:/b", "vol:/c:ro"}, NetworkMode: "bridge", PublishAllPorts: true,
 			PortBindings:  map[string][]davit.PortBinding{"80/tcp": {{HostPort: "8080"}}, "81/udp": {{HostIP: "127.0.0.1"}}},
 			RestartPolicy: davit.RestartPolicy{Name: "no"}, DNS: []string{"1.1.1.1"},
-			Memory: 64 << 20, NanoCPUs: 1_500_000_000, PidsLimit: 10, Ulimits: []davit.Ulimit{{Name: "nofile", Soft: 10, Hard: 20}},
-			Init: true, LogConfig: davit.LogConfig{Config: map[string]string{}},
+			Resources: davit.Resources{
+				Memory: 64 << 20, NanoCPUs: 1_500_000_000, PidsLimit: new(int64(10)), MemorySwappiness: new(int64(-1)), OomKillDisable: new(bool),
+				Ulimits: []davit.Ulimit{{Name: "nofile", Soft: 10, Hard: 20}},
+			},
+			Init: new(true), LogConfig: davit.LogConfig{Config: map[string]string{}},
 			Mounts: []davit.MountRequest{
 				{Type: "bind", Source: "/a", Target: "/m", ReadOnly: true, Propagation: "rslave"},
 				{Type: "tmpfs", Target: "/z", TmpfsSize: 1 << 20, TmpfsMode: 0o700},
@@ -98,7 +102,6 @@ func TestCreateFlags(t *testing.T) {
 // operational are fields that say nothing in a request, by the API's own
 // description, or that only the client acts on.
 var operational = []string{
-	"HostConfig.ContainerIDFile", "Mount.Consistency",
 	"Endpoint.NetworkID", "Endpoint.EndpointID", "Endpoint.Gateway", "Endpoint.IPAddress", "Endpoint.IPPrefixLen",
 	"Endpoint.IPv6Gateway", "Endpoint.GlobalIPv6Address", "Endpoint.GlobalIPv6PrefixLen", "Endpoint.DNSNames",
 }
@@ -115,13 +118,13 @@ func TestCreateSilence(t *testing.T) {
 			}},
 		}
 	}
-	plain, err := createRequest(base())
+	plain, err := Create(base())
 	if err != nil {
 		t.Fatal(err)
 	}
 	check := func(name string, req container.CreateRequest) {
 		t.Helper()
-		got, err := createRequest(req)
+		got, err := Create(req)
 		field := name[strings.LastIndex(name, ".")+1:]
 		switch changed := !reflect.DeepEqual(plain, got); {
 		case slices.Contains(operational, name):
@@ -162,7 +165,7 @@ func TestCreateSilence(t *testing.T) {
 			r.HostConfig.Mounts[0].Type = kind
 			return r
 		}
-		if plain, err = createRequest(base()); err != nil {
+		if plain, err = Create(base()); err != nil {
 			t.Fatal(err)
 		}
 		each("Mount."+string(kind), func(r *container.CreateRequest) reflect.Value {
@@ -250,7 +253,7 @@ func TestHostConfigRoundTrip(t *testing.T) {
 	want.PortBindings = map[string][]davit.PortBinding{"80/tcp": {{HostIP: "192.0.2.1", HostPort: "8080"}}}
 	want.DNS = []string{"192.0.2.1"}
 	wire := wire.Host(&want)
-	got := hostNoun(wire)
+	got := Host(wire)
 	var err error
 	if got.Mounts, err = mountRequests(wire.Mounts); err != nil {
 		t.Fatal(err)
@@ -268,13 +271,13 @@ func TestPlatform(t *testing.T) {
 		"aarch64":        {OS: "linux", Architecture: "arm64"},
 		"windows/x86_64": {OS: "windows", Architecture: "amd64"},
 	} {
-		if got, err := platform(s); err != nil || got != want {
-			t.Errorf("platform(%q) = %+v, %v; want %+v", s, got, err, want)
+		if got, err := Platform(s); err != nil || got != want {
+			t.Errorf("Platform(%q) = %+v, %v; want %+v", s, got, err, want)
 		}
 	}
 	for _, s := range []string{"/", "linux/", "a/b/c/d"} {
-		if got, err := platform(s); err == nil {
-			t.Errorf("platform(%q) = %+v, want an error", s, got)
+		if got, err := Platform(s); err == nil {
+			t.Errorf("Platform(%q) = %+v, want an error", s, got)
 		}
 	}
 }

@@ -1,57 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package api
+// Package body turns what clients of the REST API send for a body into the
+// engine's requests. What the engine has no word for is refused by name: no
+// field is dropped in silence.
+package body
 
 import (
-	"net/http"
 	"reflect"
-	"runtime"
 	"slices"
 	"strings"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/api/wire"
+	"github.com/moby/moby/api/types/blkiodev"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
 )
-
-func createContainer(c *call) error {
-	var body container.CreateRequest
-	if err := c.body(&body); err != nil {
-		return err
-	}
-	q, err := createRequest(body)
-	if err != nil {
-		return err
-	}
-	q.Name = strings.TrimPrefix(c.form.Get("name"), "/")
-	if q.Platform, err = platform(c.form.Get("platform")); err != nil {
-		return err
-	}
-	out, err := run(c, q)
-	if err != nil {
-		return err
-	}
-	return c.reply(http.StatusCreated, container.CreateResponse{ID: out.ID, Warnings: wire.OrEmpty(out.Warnings)})
-}
 
 // DecodeCreate reads what a create request has for a body. It refuses what the
 // REST API does, in the same words. Other front doors take containers in this
 // form too.
 func DecodeCreate(name string, config []byte) (davit.Create, error) {
 	var body container.CreateRequest
-	if err := decode(config, &body, nil); err != nil {
+	if err := Decode(config, &body, nil); err != nil {
 		return davit.Create{}, err
 	}
-	q, err := createRequest(body)
+	q, err := Create(body)
 	q.Name = strings.TrimPrefix(name, "/")
 	return q, err
 }
 
-// createRequest translates the body of a create request. What the nouns of
+// Create translates the body of a create request. What the nouns of
 // the engine have no word for is refused by name.
-func createRequest(body container.CreateRequest) (davit.Create, error) {
+func Create(body container.CreateRequest) (davit.Create, error) {
 	var q davit.Create
 	if body.Config == nil {
 		return q, invalid("config cannot be empty in order to create a container")
@@ -74,8 +56,8 @@ func createRequest(body container.CreateRequest) (davit.Create, error) {
 	if err != nil {
 		return q, err
 	}
-	q.Config = configNoun(body.Config)
-	q.HostConfig = hostNoun(&host)
+	q.Config = Config(body.Config)
+	q.HostConfig = Host(&host)
 	q.HostConfig.Mounts = mounts
 	q.Aliases, err = aliases(body.NetworkingConfig, q.HostConfig.NetworkMode)
 	return q, err
@@ -145,7 +127,8 @@ func refusedResources(r *container.Resources) []refusal {
 	}
 }
 
-func configNoun(c *container.Config) davit.ContainerConfig {
+// Config translates the portable part of a configuration.
+func Config(c *container.Config) davit.ContainerConfig {
 	out := davit.ContainerConfig{
 		Hostname: c.Hostname, Domainname: c.Domainname, User: c.User,
 		AttachStdin: c.AttachStdin, AttachStdout: c.AttachStdout, AttachStderr: c.AttachStderr,
@@ -169,7 +152,9 @@ func configNoun(c *container.Config) davit.ContainerConfig {
 	return out
 }
 
-func hostNoun(h *container.HostConfig) davit.HostConfig {
+// Host translates what depends on the host. Its mounts are left out: not all
+// can be translated.
+func Host(h *container.HostConfig) davit.HostConfig {
 	out := davit.HostConfig{
 		Binds: h.Binds, Tmpfs: h.Tmpfs, NetworkMode: networkName(string(h.NetworkMode)),
 		PublishAllPorts: h.PublishAllPorts,
@@ -177,20 +162,23 @@ func hostNoun(h *container.HostConfig) davit.HostConfig {
 		AutoRemove:      h.AutoRemove, Privileged: h.Privileged, ReadonlyRootfs: h.ReadonlyRootfs,
 		CapAdd: h.CapAdd, CapDrop: h.CapDrop, SecurityOpt: h.SecurityOpt,
 		DNSSearch: h.DNSSearch, DNSOptions: h.DNSOptions, ExtraHosts: h.ExtraHosts, GroupAdd: h.GroupAdd,
-		ShmSize: h.ShmSize, Memory: h.Memory, MemorySwap: h.MemorySwap, NanoCPUs: h.NanoCPUs,
-		CPUShares: h.CPUShares, CPUPeriod: h.CPUPeriod, CPUQuota: h.CPUQuota, CpusetCpus: h.CpusetCpus,
-		OomScoreAdj: h.OomScoreAdj, Sysctls: h.Sysctls, Init: h.Init != nil && *h.Init, ConsoleSize: h.ConsoleSize,
+		ShmSize: h.ShmSize, OomScoreAdj: h.OomScoreAdj, Sysctls: h.Sysctls, Init: h.Init, ConsoleSize: h.ConsoleSize,
 		LogConfig:   davit.LogConfig{Type: h.LogConfig.Type, Config: h.LogConfig.Config},
-		Annotations: h.Annotations,
+		Annotations: h.Annotations, VolumesFrom: h.VolumesFrom, VolumeDriver: h.VolumeDriver,
+		PidMode: string(h.PidMode), IpcMode: string(h.IpcMode), UTSMode: string(h.UTSMode), CgroupnsMode: string(h.CgroupnsMode),
+		UsernsMode: string(h.UsernsMode), MaskedPaths: h.MaskedPaths, ReadonlyPaths: h.ReadonlyPaths,
+		StorageOpt: h.StorageOpt, Runtime: h.Runtime, Links: h.Links, ContainerIDFile: h.ContainerIDFile, Umask: h.Umask,
+		Resources: resources(&h.Resources),
 	}
-	if h.PidsLimit != nil {
-		out.PidsLimit = *h.PidsLimit
+	// What an inspect told, told again, asks for nothing.
+	if slices.Equal(h.MaskedPaths, wire.MaskedPaths()) {
+		out.MaskedPaths = nil
+	}
+	if slices.Equal(h.ReadonlyPaths, wire.ReadonlyPaths()) {
+		out.ReadonlyPaths = nil
 	}
 	for _, a := range h.DNS {
 		out.DNS = append(out.DNS, a.String())
-	}
-	for _, u := range h.Ulimits {
-		out.Ulimits = append(out.Ulimits, davit.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
 	}
 	if len(h.PortBindings) > 0 {
 		out.PortBindings = map[string][]davit.PortBinding{}
@@ -205,6 +193,44 @@ func hostNoun(h *container.HostConfig) davit.HostConfig {
 			list = append(list, pb)
 		}
 		out.PortBindings[port.String()] = list
+	}
+	return out
+}
+
+func resources(r *container.Resources) davit.Resources {
+	out := davit.Resources{
+		Memory: r.Memory, MemoryReservation: r.MemoryReservation, MemorySwap: r.MemorySwap, MemorySwappiness: r.MemorySwappiness,
+		OomKillDisable: r.OomKillDisable, NanoCPUs: r.NanoCPUs, CPUShares: r.CPUShares, CPUPeriod: r.CPUPeriod, CPUQuota: r.CPUQuota,
+		CPURealtimePeriod: r.CPURealtimePeriod, CPURealtimeRuntime: r.CPURealtimeRuntime,
+		CpusetCpus: r.CpusetCpus, CpusetMems: r.CpusetMems, PidsLimit: r.PidsLimit, CgroupParent: r.CgroupParent,
+		BlkioWeight: r.BlkioWeight, BlkioDeviceReadBps: throttles(r.BlkioDeviceReadBps), BlkioDeviceWriteBps: throttles(r.BlkioDeviceWriteBps),
+		BlkioDeviceReadIOps: throttles(r.BlkioDeviceReadIOps), BlkioDeviceWriteIOps: throttles(r.BlkioDeviceWriteIOps),
+		DeviceCgroupRules: r.DeviceCgroupRules,
+	}
+	for _, d := range r.BlkioWeightDevice {
+		if d != nil {
+			out.BlkioWeightDevice = append(out.BlkioWeightDevice, davit.WeightDevice{Path: d.Path, Weight: d.Weight})
+		}
+	}
+	for _, d := range r.Devices {
+		out.Devices = append(out.Devices, davit.DeviceMapping(d))
+	}
+	for _, d := range r.DeviceRequests {
+		out.DeviceRequests = append(out.DeviceRequests, davit.DeviceRequest(d))
+	}
+	for _, u := range r.Ulimits {
+		if u != nil {
+			out.Ulimits = append(out.Ulimits, davit.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
+		}
+	}
+	return out
+}
+
+func throttles(devices []*blkiodev.ThrottleDevice) (out []davit.ThrottleDevice) {
+	for _, d := range devices {
+		if d != nil {
+			out = append(out, davit.ThrottleDevice{Path: d.Path, Rate: d.Rate})
+		}
 	}
 	return out
 }
@@ -228,15 +254,24 @@ func mountRequests(mounts []mount.Mount) (out []davit.MountRequest, err error) {
 				return nil, unsupported("HostConfig.Mounts: %s of %s is not supported yet", f.field, m.Target)
 			}
 		}
-		req := davit.MountRequest{Type: string(m.Type), Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly}
+		req := davit.MountRequest{
+			Type: string(m.Type), Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly, Consistency: string(m.Consistency),
+		}
 		if o := m.BindOptions; o != nil {
-			req.Propagation = string(o.Propagation)
+			req.Propagation, req.NonRecursive, req.CreateMountpoint = string(o.Propagation), o.NonRecursive, o.CreateMountpoint
+			req.ReadOnlyNonRecursive, req.ReadOnlyForceRecursive = o.ReadOnlyNonRecursive, o.ReadOnlyForceRecursive
 		}
 		if o := m.VolumeOptions; o != nil {
-			req.NoCopy, req.VolumeLabels = o.NoCopy, o.Labels
+			req.NoCopy, req.VolumeLabels, req.Subpath = o.NoCopy, o.Labels, o.Subpath
+			if d := o.DriverConfig; d != nil {
+				req.VolumeDriver, req.VolumeOptions = d.Name, d.Options
+			}
+		}
+		if o := m.ImageOptions; o != nil {
+			req.Subpath = o.Subpath
 		}
 		if o := m.TmpfsOptions; o != nil {
-			req.TmpfsSize, req.TmpfsMode = o.SizeBytes, uint32(o.Mode)
+			req.TmpfsSize, req.TmpfsMode, req.TmpfsOptions = o.SizeBytes, uint32(o.Mode), o.Options
 		}
 		out = append(out, req)
 	}
@@ -293,32 +328,4 @@ func aliases(cfg *network.NetworkingConfig, mode string) (out []string, err erro
 		out = append(out, ep.Aliases...)
 	}
 	return out, nil
-}
-
-// architectures are uname(2)'s names of what Go calls otherwise.
-var architectures = map[string]string{"x86_64": "amd64", "aarch64": "arm64", "armhf": "arm", "i386": "386", "i686": "386"}
-
-// platform parses os, os/arch, os/arch/variant or arch.
-func platform(s string) (davit.Platform, error) {
-	if s == "" {
-		return davit.Platform{}, nil
-	}
-	parts := strings.Split(strings.ToLower(s), "/")
-	if len(parts) > 3 || slices.Contains(parts, "") {
-		return davit.Platform{}, invalid("invalid platform %q: want os/arch or os/arch/variant", s)
-	}
-	if len(parts) == 1 && parts[0] != "linux" {
-		parts = []string{"linux", parts[0]}
-	}
-	p := davit.Platform{OS: parts[0], Architecture: runtime.GOARCH}
-	if len(parts) > 1 {
-		p.Architecture = parts[1]
-		if a, ok := architectures[p.Architecture]; ok {
-			p.Architecture = a
-		}
-	}
-	if len(parts) > 2 {
-		p.Variant = parts[2]
-	}
-	return p, nil
 }

@@ -1,15 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package api
+package body
 
 import (
 	"encoding"
 	"encoding/json"
+	"errors"
+	"io"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/davit-engine/davit"
 )
+
+// Decode reads the JSON value b into v, which points at a struct. A field that
+// v has not is refused when it says anything, unless its name is in ignored.
+func Decode(b []byte, v any, ignored []string) error {
+	d := json.NewDecoder(strings.NewReader(string(b)))
+	var raw json.RawMessage
+	if err := d.Decode(&raw); err != nil {
+		return invalid("invalid JSON: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return invalid("unexpected content after JSON")
+	}
+	if err := json.Unmarshal(raw, v); err != nil {
+		return invalid("invalid JSON: %w", err)
+	}
+	return unknownFields(raw, v, ignored)
+}
 
 // unknownFields refuses fields of the JSON value raw that the type of v has
 // not, unless their value is empty or their name is ignored. Clients of older
@@ -95,4 +116,14 @@ func sortedKeys[V any](m map[string]V) []string {
 	}
 	slices.Sort(keys)
 	return keys
+}
+
+func invalid(format string, args ...any) error {
+	return davit.Errorf(davit.InvalidConfiguration, format, args...)
+}
+
+// unsupported returns the error of a valid request that the engine cannot
+// serve.
+func unsupported(format string, args ...any) error {
+	return davit.Errorf(davit.NotSupported, format, args...)
 }
