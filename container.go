@@ -153,6 +153,20 @@ type Streams struct {
 	Attached func()
 }
 
+// Only returns those of the streams that are wanted.
+func (s Streams) Only(stdin, stdout, stderr bool) Streams {
+	if !stdin {
+		s.Stdin = nil
+	}
+	if !stdout {
+		s.Stdout = nil
+	}
+	if !stderr {
+		s.Stderr = nil
+	}
+	return s
+}
+
 // ContainerInfo is a record together with what follows from it.
 type ContainerInfo struct {
 	Container

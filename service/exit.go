@@ -129,7 +129,7 @@ func (s *Service) recordExit(c *container, x davit.Exit) error {
 	if err == nil {
 		err = s.Runtime.Forget(c.id)
 	}
-	s.dropExecs(c.id)
+	s.execs.Drop(c.id)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	next.State.StoppedByAPI, next.State.StoppedBoot = c.rec.State.StoppedByAPI, c.rec.State.StoppedBoot

@@ -48,8 +48,8 @@ func entering[Q engine.Request](s *Service, t engine.Type[Q], ref func(*Q) *stri
 
 // sessionLabel says which container a session is of.
 func (s *Service) sessionLabel(q davit.ExecStart) (key, label string) {
-	if _, c, err := s.findExec(q.ID); err == nil {
-		return "", c.name()
+	if _, c, err := s.execs.Session(q.ID); err == nil {
+		return "", c.Name
 	}
 	return "", q.ID
 }
@@ -65,11 +65,8 @@ func (p parts) Find(ref string) (davit.Container, error) {
 
 // Session returns the record of an exec session.
 func (p parts) Session(id string) (davit.Exec, error) {
-	x, _, err := p.s.findExec(id)
-	if err != nil {
-		return davit.Exec{}, err
-	}
-	return x.record(), nil
+	x, _, err := p.s.execs.Session(id)
+	return x, err
 }
 
 // Volume returns a volume's record.

@@ -191,7 +191,7 @@ func (s *Service) inspect(_ context.Context, _ *engine.Job, q davit.ContainerIns
 	}
 	rec := c.record()
 	info := davit.ContainerInfo{
-		Container: rec, LogPath: s.logPath(&rec), Dir: s.dir(rec.ID), ExecIDs: s.execIDs(rec.ID), SizeRw: -1, SizeRootFs: -1,
+		Container: rec, LogPath: s.logPath(&rec), Dir: s.dir(rec.ID), ExecIDs: s.execs.IDs(rec.ID), SizeRw: -1, SizeRootFs: -1,
 	}
 	if img, err := s.Images.Get(rec.ImageID.String()); err == nil {
 		info.Image = &img

@@ -206,3 +206,12 @@ func (s *Service) emitContainer(action string, c *container, more map[string]str
 	rec := c.record()
 	s.events.Container(action, &rec, more)
 }
+
+// Process returns the process of a container that runs.
+func (p parts) Process(id string) (davit.Process, error) {
+	c, err := p.s.find(id)
+	if err != nil {
+		return nil, err
+	}
+	return c.process()
+}

@@ -20,6 +20,7 @@ import (
 	"github.com/davit-engine/davit/service/access"
 	"github.com/davit-engine/davit/service/bootlist"
 	"github.com/davit-engine/davit/service/events"
+	"github.com/davit-engine/davit/service/exec"
 	"github.com/davit-engine/davit/service/images"
 	"github.com/davit-engine/davit/service/system"
 	"github.com/davit-engine/davit/service/volumes"
@@ -63,6 +64,7 @@ type Service struct {
 	facts  davit.HostFacts
 	rules  *access.Rules
 	images *images.Service
+	execs  *exec.Sessions
 
 	keeper   *volumes.Keeper // is Volumes too
 	boots    *bootlist.List  // of containers that come back with the host
@@ -74,7 +76,6 @@ type Service struct {
 	containers map[string]*container
 	names      map[string]string // name -> id
 	networks   []davit.Network
-	execs      map[string]*execSession
 
 	base     context.Context // of jobs that no request stands behind; set by Boot
 	status   func(string)    // what the start is about; set by Boot
@@ -90,7 +91,7 @@ func New(o Options) (*Service, error) {
 	s := &Service{
 		Drivers: o.Drivers, eng: o.Engine, log: o.Log, facts: o.Facts,
 		events:     events.New(),
-		containers: map[string]*container{}, names: map[string]string{}, execs: map[string]*execSession{},
+		containers: map[string]*container{}, names: map[string]string{},
 		done: make(chan struct{}), failed: make(chan error, 2),
 	}
 	s.config.Store(&o.Config)
@@ -102,6 +103,7 @@ func New(o Options) (*Service, error) {
 		o.Binds = noBinds{}
 	}
 	s.rules = access.NewRules(parts{s}, o.Binds)
+	s.execs = exec.New(parts{s}, s.events, newID)
 	return s, s.register(o)
 }
 
@@ -145,11 +147,11 @@ func (s *Service) registerStreams() error {
 		engine.Register(e, following(beside(s, davit.ActionReadLogs, func(q davit.Logs) string { return q.Container })), s.logs),
 		engine.Register(e, following(beside(s, davit.ActionInspect, func(q davit.Wait) string { return q.Container })), s.wait),
 		engine.Register(e, engine.Type[davit.Events]{Action: davit.ActionInspect, Class: engine.Follow}, s.events.Follow),
-		engine.Register(e, guarded(entering(s, engine.Type[davit.ExecCreate]{Action: davit.ActionExec}, func(q *davit.ExecCreate) *string { return &q.Exec.ContainerID }), s.rules.ExecCreate), s.execCreate),
-		engine.Register(e, guarded(engine.Type[davit.ExecStart]{Action: davit.ActionExec, Class: engine.Follow, Subject: s.sessionLabel}, s.rules.ExecStart), s.execStart),
-		engine.Register(e, engine.Type[davit.ExecResize]{Action: davit.ActionExec, Class: engine.Query}, s.execResize),
-		engine.Register(e, engine.Type[davit.ExecKill]{Action: davit.ActionExec}, s.execKill),
-		engine.Register(e, engine.Type[davit.ExecInspect]{Action: davit.ActionInspect, Class: engine.Query}, s.execInspect),
+		engine.Register(e, guarded(entering(s, engine.Type[davit.ExecCreate]{Action: davit.ActionExec}, func(q *davit.ExecCreate) *string { return &q.Exec.ContainerID }), s.rules.ExecCreate), s.execs.Create),
+		engine.Register(e, guarded(engine.Type[davit.ExecStart]{Action: davit.ActionExec, Class: engine.Follow, Subject: s.sessionLabel}, s.rules.ExecStart), s.execs.Start),
+		engine.Register(e, engine.Type[davit.ExecResize]{Action: davit.ActionExec, Class: engine.Query}, s.execs.Resize),
+		engine.Register(e, engine.Type[davit.ExecKill]{Action: davit.ActionExec}, s.execs.Kill),
+		engine.Register(e, engine.Type[davit.ExecInspect]{Action: davit.ActionInspect, Class: engine.Query}, s.execs.Inspect),
 		engine.Register(e, entering(s, engine.Type[davit.ContainerStatPath]{Action: davit.ActionTransferFiles, Class: engine.Query}, func(q *davit.ContainerStatPath) *string { return &q.Container }), s.statPath),
 		engine.Register(e, entering(s, engine.Type[davit.ContainerCopy]{Action: davit.ActionTransferFiles}, func(q *davit.ContainerCopy) *string { return &q.Container }), s.copyOut),
 		engine.Register(e, entering(s, engine.Type[davit.ContainerExtract]{Action: davit.ActionTransferFiles}, func(q *davit.ContainerExtract) *string { return &q.Container }), s.copyIn),
@@ -297,6 +299,7 @@ func (s *Service) logPath(c *davit.Container) string {
 // Close waits for what follows the monitors; the containers go on.
 func (s *Service) Close() error {
 	close(s.done)
+	s.execs.Close()
 	s.watching.Wait()
 	return nil
 }

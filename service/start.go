@@ -12,6 +12,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/service/exec"
 	"github.com/davit-engine/davit/service/request"
 )
 
@@ -84,24 +85,12 @@ const copyPatience = 10 * time.Second
 func (s *Service) recordFailure(c *container, cause error) {
 	rec := c.update(func(r *davit.Container) {
 		r.State.Error = cause.Error()
-		r.State.ExitCode = exitStatusOf(cause)
+		r.State.ExitCode = exec.ExitStatus(cause)
 	})
 	rec.Endpoints = nil // those in memory are needed by the undo, which comes after this
 	if err := s.State.PutContainer(&rec); err != nil {
 		s.log.Warn("cannot record a failed start", "container", rec.Name, "container_id", rec.ID, "error", err)
 	}
-}
-
-// exitStatusOf is the exit code that a shell would give for a command that
-// could not be run: 127 when it was not found, 126 when it cannot be executed.
-func exitStatusOf(err error) int {
-	switch {
-	case davit.CodeOf(err) != davit.StartFailed:
-		return 128
-	case errors.Is(err, os.ErrPermission):
-		return 126
-	}
-	return 127
 }
 
 // launch takes the steps of a start: address, monitor, link, program.

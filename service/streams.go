@@ -11,7 +11,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/internal/containerlog/reader"
-	"github.com/davit-engine/davit/internal/detachkeys"
+	"github.com/davit-engine/davit/service/request"
 )
 
 // attach connects a caller to a container's streams. A container that does
@@ -21,7 +21,7 @@ func (s *Service) attach(ctx context.Context, _ *engine.Job, q davit.Attach) (da
 	if err != nil {
 		return davit.Nothing{}, err
 	}
-	keys, err := parseDetachKeys(q.DetachKeys)
+	keys, err := request.DetachKeys(q.DetachKeys)
 	if err != nil {
 		return davit.Nothing{}, err
 	}
@@ -40,7 +40,7 @@ func (s *Service) attach(ctx context.Context, _ *engine.Job, q davit.Attach) (da
 	if err != nil {
 		return davit.Nothing{}, err
 	}
-	st = selectStreams(st, q.Stdin && rec.Config.OpenStdin, q.Stdout, q.Stderr)
+	st = st.Only(q.Stdin && rec.Config.OpenStdin, q.Stdout, q.Stderr)
 	if q.Logs {
 		if err := s.readLog(ctx, &rec, reader.Options{Stdout: true, Stderr: true, Tail: -1}, st); err != nil {
 			return davit.Nothing{}, err
@@ -84,19 +84,6 @@ func (p *pendingAttach) await(ctx context.Context, c *container) (davit.Process,
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-}
-
-func selectStreams(st davit.Streams, in, out, errs bool) davit.Streams {
-	if !in {
-		st.Stdin = nil
-	}
-	if !out {
-		st.Stdout = nil
-	}
-	if !errs {
-		st.Stderr = nil
-	}
-	return st
 }
 
 // logs writes a container's log and, with Follow, what comes until it ends.
@@ -183,13 +170,4 @@ func (s *Service) wait(ctx context.Context, _ *engine.Job, q davit.Wait) (davit.
 		return davit.Exit{Code: c.lastEnd.Code, OOMKilled: c.lastEnd.OOMKilled, At: c.lastEnd.At}, nil
 	}
 	return davit.Exit{Code: c.rec.State.ExitCode, OOMKilled: c.rec.State.OOMKilled, At: c.rec.State.FinishedAt}, nil
-}
-
-// parseDetachKeys reads the sequence that ends an attachment.
-func parseDetachKeys(keys string) ([]byte, error) {
-	out, err := detachkeys.Parse(keys)
-	if err != nil {
-		return nil, invalid("%w", err)
-	}
-	return out, nil
 }
