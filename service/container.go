@@ -8,10 +8,10 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/internal/linux"
+	"github.com/davit-engine/davit/service/streams"
 )
 
 // container is a record in memory with its process and those who wait for it.
@@ -32,21 +32,10 @@ type container struct {
 	lastEnd davit.Exit
 	removed bool
 	changed chan struct{} // closed and renewed at each change of rec.State
-	pending []*pendingAttach
-	start   uint64     // start time of the process in clock ticks: with the pid, its identity
-	sockets []*os.File // that reserve the published ports, until the monitor has them
+	waiting streams.Queue // who attached before the start
+	start   uint64        // start time of the process in clock ticks: with the pid, its identity
+	sockets []*os.File    // that reserve the published ports, until the monitor has them
 }
-
-// pendingAttach is somebody who attached before the start.
-type pendingAttach struct {
-	ctx  context.Context
-	proc chan davit.Process // capacity 1
-	// attached is closed when the streams are taken, or the waiter has gone.
-	attached chan struct{}
-	once     sync.Once
-}
-
-func (p *pendingAttach) settle() { p.once.Do(func() { close(p.attached) }) }
 
 func newContainer(rec davit.Container) *container {
 	return &container{id: rec.ID, rec: rec, changed: make(chan struct{}), root: make(chan struct{}, 1)}
@@ -127,61 +116,6 @@ func (c *container) await(ctx context.Context, done func(*container) bool) error
 // awaitExit blocks until the container has no process.
 func (c *container) awaitExit(ctx context.Context) error {
 	return c.await(ctx, func(c *container) bool { return !c.rec.State.Running() || c.removed })
-}
-
-// processOrPending returns the container's process or, when it does not run,
-// registers one who wants the next process's streams. No start comes between.
-func (c *container) processOrPending(ctx context.Context) (davit.Process, *pendingAttach) {
-	p := &pendingAttach{ctx: ctx, proc: make(chan davit.Process, 1), attached: make(chan struct{})}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.proc != nil && c.rec.State.Running() {
-		return c.proc, nil
-	}
-	c.pending = append(c.pending, p)
-	return nil, p
-}
-
-// dropPending forgets one who gave up.
-func (c *container) dropPending(p *pendingAttach) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.pending = slices.DeleteFunc(c.pending, func(o *pendingAttach) bool { return o == p })
-	p.settle()
-}
-
-// attachPatience bounds how long a start waits for those who attached before
-// it: a client that takes its answer slowly may lose output, but not hold up
-// the container.
-const attachPatience = 5 * time.Second
-
-// attachPending gives the created process to those who wait for it and
-// returns once it has their streams, so that nothing it writes is missed.
-func (c *container) attachPending(ctx context.Context, proc davit.Process) {
-	late := time.NewTimer(attachPatience)
-	defer late.Stop()
-	for _, p := range c.servePending(proc) {
-		select {
-		case <-p.attached:
-		case <-p.ctx.Done():
-		case <-ctx.Done():
-			return
-		case <-late.C:
-			return
-		}
-	}
-}
-
-// servePending gives the process to those who wait for one, and returns them.
-func (c *container) servePending(proc davit.Process) []*pendingAttach {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	waiting := c.pending
-	c.pending = nil
-	for _, p := range waiting {
-		p.proc <- proc
-	}
-	return waiting
 }
 
 // hold keeps the sockets that reserve the container's ports.

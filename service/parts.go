@@ -13,6 +13,8 @@ import (
 	"github.com/davit-engine/davit/service/access"
 	"github.com/davit-engine/davit/service/bootlist"
 	"github.com/davit-engine/davit/service/inside"
+	"github.com/davit-engine/davit/service/listing"
+	"github.com/davit-engine/davit/service/streams"
 	"github.com/davit-engine/davit/service/system"
 	"github.com/davit-engine/davit/service/volumes"
 )
@@ -30,12 +32,12 @@ func (s *Service) registerParts(o Options) error {
 			"container": s.pruneContainers, "image": s.images.Prune, "volume": vols.Prune, "network": s.pruneNetworks,
 		},
 	})
-	return errors.Join(sys.Register(), vols.Register(o.Engine), s.registerInside(p))
+	return errors.Join(sys.Register(), vols.Register(o.Engine), s.registerLists(), s.registerInside(p))
 }
 
 // registerInside registers the jobs that look into containers.
 func (s *Service) registerInside(p parts) error {
-	o := inside.Options{Host: p, Rootfs: s.Rootfs, Files: s.Files, Image: s.Images.Get, NewID: newID, Memory: s.facts.MemTotal}
+	o := inside.Options{Host: p, Rootfs: s.Rootfs, Files: s.Files, Image: s.Images.Get, Top: s.Runtime.Top, NewID: newID, Memory: s.facts.MemTotal}
 	if meter, ok := s.Runtime.(Meter); ok {
 		o.Stats = meter.Stats
 	}
@@ -45,8 +47,28 @@ func (s *Service) registerInside(p parts) error {
 		engine.Register(e, entering(s, engine.Type[davit.Export]{Action: davit.ActionTransferFiles}, func(q *davit.Export) *string { return &q.Container }), in.Export),
 		engine.Register(e, following(beside(s, davit.ActionInspect, func(q davit.Stats) string { return q.Container })), in.Stats),
 		engine.Register(e, engine.Type[davit.OSRelease]{Action: davit.ActionInspect, Class: engine.Query}, in.OSRelease),
-		engine.Register(e, engine.Type[davit.ContainerByPID]{Action: davit.ActionInspect, Class: engine.Query}, s.byPID),
 		engine.Register(e, guarded(engine.Type[davit.RootDirectory]{Class: engine.Query}, access.Descriptor[davit.RootDirectory]), in.RootDirectory),
+		engine.Register(e, engine.Type[davit.Top]{Action: davit.ActionInspect, Class: engine.Query}, in.Top),
+		engine.Register(e, entering(s, engine.Type[davit.ContainerStatPath]{Action: davit.ActionTransferFiles, Class: engine.Query}, func(q *davit.ContainerStatPath) *string { return &q.Container }), in.StatPath),
+		engine.Register(e, entering(s, engine.Type[davit.ContainerCopy]{Action: davit.ActionTransferFiles}, func(q *davit.ContainerCopy) *string { return &q.Container }), in.CopyOut),
+		engine.Register(e, entering(s, engine.Type[davit.ContainerExtract]{Action: davit.ActionTransferFiles}, func(q *davit.ContainerExtract) *string { return &q.Container }), in.CopyIn),
+	)
+}
+
+// newLister makes the part that answers which containers there are.
+func (s *Service) newLister() *listing.Lister {
+	o := listing.Options{Host: parts{s}, Images: s.Images, Rootfs: s.Rootfs}
+	if meter, ok := s.Runtime.(Meter); ok {
+		o.Owner = meter.Owner
+	}
+	return listing.New(o)
+}
+
+func (s *Service) registerLists() error {
+	return errors.Join(
+		engine.Register(s.eng, engine.Type[davit.Containers]{Action: davit.ActionInspect, Class: engine.Query}, s.lists.List),
+		engine.Register(s.eng, engine.Type[davit.ContainerInspect]{Action: davit.ActionInspect, Class: engine.Query}, s.lists.Inspect),
+		engine.Register(s.eng, engine.Type[davit.ContainerByPID]{Action: davit.ActionInspect, Class: engine.Query}, s.lists.ByPID),
 	)
 }
 
@@ -160,14 +182,14 @@ func (d disk) Images(ctx context.Context) ([]davit.ImageSummary, error) {
 }
 
 func (d disk) Containers(ctx context.Context) ([]davit.ContainerInfo, error) {
-	return d.s.list(ctx, nil, davit.Containers{All: true, Size: true})
+	return d.s.lists.List(ctx, nil, davit.Containers{All: true, Size: true})
 }
 
 func (d disk) Volumes(ctx context.Context) ([]davit.VolumeUsage, error) { return d.volumes(ctx) }
 
 // InRoot calls f with the root of a container.
 func (p parts) InRoot(ctx context.Context, ref string, f func(root string) error) error {
-	return p.s.withRoot(ctx, ref, func(_ *container, root string) error { return f(root) })
+	return p.s.withRoot(ctx, ref, f)
 }
 
 // BareRoot calls f with the root of a container in which nothing is mounted.
@@ -214,4 +236,35 @@ func (p parts) Process(id string) (davit.Process, error) {
 		return nil, err
 	}
 	return c.process()
+}
+
+func (p parts) Dir(id string) string                { return p.s.dir(id) }
+func (p parts) LogPath(rec *davit.Container) string { return p.s.logPath(rec) }
+func (p parts) Sessions(id string) []string         { return p.s.execs.IDs(id) }
+
+// Queue is where those wait who attach to a container that does not run.
+func (p parts) Queue(id string) (*streams.Queue, error) {
+	c, err := p.s.find(id)
+	if err != nil {
+		return nil, err
+	}
+	return &c.waiting, nil
+}
+
+// AwaitExit returns when a container does not run.
+func (p parts) AwaitExit(ctx context.Context, id string) error {
+	c, err := p.s.find(id)
+	if err != nil {
+		return nil // it is gone
+	}
+	return c.awaitExit(ctx)
+}
+
+// AwaitRemoval returns when there is no such container any more.
+func (p parts) AwaitRemoval(ctx context.Context, id string) error {
+	c, err := p.s.find(id)
+	if err != nil {
+		return nil // it is gone
+	}
+	return c.await(ctx, func(c *container) bool { return c.removed })
 }

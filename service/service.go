@@ -22,6 +22,8 @@ import (
 	"github.com/davit-engine/davit/service/events"
 	"github.com/davit-engine/davit/service/exec"
 	"github.com/davit-engine/davit/service/images"
+	"github.com/davit-engine/davit/service/listing"
+	"github.com/davit-engine/davit/service/streams"
 	"github.com/davit-engine/davit/service/system"
 	"github.com/davit-engine/davit/service/volumes"
 )
@@ -65,6 +67,7 @@ type Service struct {
 	rules  *access.Rules
 	images *images.Service
 	execs  *exec.Sessions
+	lists  *listing.Lister
 
 	keeper   *volumes.Keeper // is Volumes too
 	boots    *bootlist.List  // of containers that come back with the host
@@ -103,13 +106,14 @@ func New(o Options) (*Service, error) {
 		o.Binds = noBinds{}
 	}
 	s.rules = access.NewRules(parts{s}, o.Binds)
+	s.lists = s.newLister()
 	s.execs = exec.New(parts{s}, s.events, newID)
 	return s, s.register(o)
 }
 
 // register fills the engine's table.
 func (s *Service) register(o Options) error {
-	return errors.Join(s.registerBoot(), s.registerContainers(), s.registerStreams(), s.newImages(), s.registerNetworks(), s.registerParts(o))
+	return errors.Join(s.registerBoot(), s.registerContainers(), s.registerStreams(streams.New(parts{s})), s.newImages(), s.registerNetworks(), s.registerParts(o))
 }
 
 func (s *Service) registerContainers() error {
@@ -131,20 +135,17 @@ func (s *Service) registerContainers() error {
 		engine.Register(e, beside(s, davit.ActionManageContainers, func(q davit.Delete) string { return q.Container }), s.remove),
 		engine.Register(e, internal(onContainer(s, "", func(q davit.Destroy) string { return q.Container })), s.destroy),
 		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.Rename) string { return q.Container }), s.rename),
-		engine.Register(e, engine.Type[davit.Containers]{Action: davit.ActionInspect, Class: engine.Query}, s.list),
-		engine.Register(e, engine.Type[davit.ContainerInspect]{Action: davit.ActionInspect, Class: engine.Query}, s.inspect),
-		engine.Register(e, engine.Type[davit.Top]{Action: davit.ActionInspect, Class: engine.Query}, s.top),
 		engine.Register(e, internal(beside(s, "", func(q davit.AllocateInterface) string { return q.Container })), s.allocateInterface),
 		engine.Register(e, internal(beside(s, "", func(q davit.ReleaseInterface) string { return q.Container })), s.releaseInterface),
 		engine.Register(e, exit, s.exited),
 	)
 }
 
-func (s *Service) registerStreams() error {
+func (s *Service) registerStreams(st *streams.Streams) error {
 	e := s.eng
 	return errors.Join(
-		engine.Register(e, entering(s, engine.Type[davit.Attach]{Action: davit.ActionShell, Class: engine.Follow}, func(q *davit.Attach) *string { return &q.Container }), s.attach),
-		engine.Register(e, following(beside(s, davit.ActionReadLogs, func(q davit.Logs) string { return q.Container })), s.logs),
+		engine.Register(e, entering(s, engine.Type[davit.Attach]{Action: davit.ActionShell, Class: engine.Follow}, func(q *davit.Attach) *string { return &q.Container }), st.Attach),
+		engine.Register(e, following(beside(s, davit.ActionReadLogs, func(q davit.Logs) string { return q.Container })), st.Logs),
 		engine.Register(e, following(beside(s, davit.ActionInspect, func(q davit.Wait) string { return q.Container })), s.wait),
 		engine.Register(e, engine.Type[davit.Events]{Action: davit.ActionInspect, Class: engine.Follow}, s.events.Follow),
 		engine.Register(e, guarded(entering(s, engine.Type[davit.ExecCreate]{Action: davit.ActionExec}, func(q *davit.ExecCreate) *string { return &q.Exec.ContainerID }), s.rules.ExecCreate), s.execs.Create),
@@ -152,9 +153,6 @@ func (s *Service) registerStreams() error {
 		engine.Register(e, engine.Type[davit.ExecResize]{Action: davit.ActionExec, Class: engine.Query}, s.execs.Resize),
 		engine.Register(e, engine.Type[davit.ExecKill]{Action: davit.ActionExec}, s.execs.Kill),
 		engine.Register(e, engine.Type[davit.ExecInspect]{Action: davit.ActionInspect, Class: engine.Query}, s.execs.Inspect),
-		engine.Register(e, entering(s, engine.Type[davit.ContainerStatPath]{Action: davit.ActionTransferFiles, Class: engine.Query}, func(q *davit.ContainerStatPath) *string { return &q.Container }), s.statPath),
-		engine.Register(e, entering(s, engine.Type[davit.ContainerCopy]{Action: davit.ActionTransferFiles}, func(q *davit.ContainerCopy) *string { return &q.Container }), s.copyOut),
-		engine.Register(e, entering(s, engine.Type[davit.ContainerExtract]{Action: davit.ActionTransferFiles}, func(q *davit.ContainerExtract) *string { return &q.Container }), s.copyIn),
 	)
 }
 

@@ -125,7 +125,7 @@ func (s *Service) launch(ctx context.Context, j *engine.Job, c *container) error
 	if err := s.connect(ctx, j, &rec, proc); err != nil {
 		return err
 	}
-	c.attachPending(ctx, proc)
+	c.waiting.Attach(ctx, proc)
 	if err := j.PointOfNoReturn(); err != nil {
 		return err
 	}
@@ -215,7 +215,7 @@ func (s *Service) setOff(ctx context.Context, c *container, proc davit.Process) 
 	c.rec.State = davit.State{Status: davit.StatusRunning, Pid: proc.Pid(), StartedAt: time.Now().UTC(), Unit: s.unitOf(&c.rec)} // known for certain since Create
 	c.wakeLocked()
 	c.mu.Unlock()
-	c.servePending(proc) // who came while it started: not waited for
+	c.waiting.Serve(proc) // who came while it started: not waited for
 	s.emitContainer("start", c, nil)
 	s.follow(c, proc)
 	return nil

@@ -28,6 +28,8 @@ type Host interface {
 	BareRoot(ctx context.Context, ref string, f func(root string) error) error
 	// OpenRoot opens the root of a container that runs.
 	OpenRoot(ref string) (*os.File, error)
+	// Process returns the process of a container that runs.
+	Process(id string) (davit.Process, error)
 	// Happened publishes an event of a container.
 	Happened(action string, rec *davit.Container)
 }
@@ -44,6 +46,9 @@ type Rootfs interface {
 type Files interface {
 	Pack(ctx context.Context, root string, w io.Writer) error
 	Read(root, path string, limit int64) ([]byte, error)
+	Stat(root, path string) (davit.FileStat, error)
+	Copy(ctx context.Context, root, path string, w io.Writer) error
+	Extract(ctx context.Context, root, path string, req davit.ContainerExtract) error
 }
 
 // Options configure the handlers.
@@ -54,6 +59,8 @@ type Options struct {
 	Image  func(ref string) (davit.Image, error)
 	// Stats reads what a container uses; nil when nothing can.
 	Stats func(ctx context.Context, id string) (davit.ContainerStats, error)
+	// Top runs the host's ps with args over a container's processes.
+	Top   func(ctx context.Context, id string, args []string) (davit.ProcessTable, error)
 	NewID func() string
 	// Memory is the host's, in bytes: what a container without a limit may use.
 	Memory int64
@@ -218,4 +225,20 @@ func (i *Inside) measure(ctx context.Context, rec *davit.Container) (davit.Conta
 		maps.DeleteFunc(st.Networks, func(string, davit.LinkStats) bool { return true }) // the host's own
 	}
 	return st, nil
+}
+
+// Top lists the container's processes.
+func (i *Inside) Top(ctx context.Context, _ *engine.Job, q davit.Top) (davit.ProcessTable, error) {
+	rec, err := i.Host.Find(q.Container)
+	if err != nil {
+		return davit.ProcessTable{}, err
+	}
+	if _, err := i.Host.Process(rec.ID); err != nil {
+		return davit.ProcessTable{}, err
+	}
+	args := q.Args
+	if len(args) == 0 {
+		args = []string{"-ef"}
+	}
+	return i.Options.Top(ctx, rec.ID, args)
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package service
+// Package listing answers which containers there are, and what is known of them.
+package listing
 
 import (
 	"context"
@@ -18,33 +19,73 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+// Host is what is needed of the rest of the engine.
+type Host interface {
+	Find(ref string) (davit.Container, error)
+	// Records returns the records of all containers, in no order.
+	Records() []davit.Container
+	// Dir is a container's own directory, LogPath where its log is.
+	Dir(id string) string
+	LogPath(rec *davit.Container) string
+	// Sessions lists the exec sessions of a container that run.
+	Sessions(id string) []string
+}
+
+// Images is what is needed of the image store.
+type Images interface {
+	Get(ref string) (davit.Image, error)
+	List() ([]davit.Image, error)
+}
+
+// Rootfs is what is needed of the writable layers.
+type Rootfs interface {
+	Rootfs(containerID string) (davit.Rootfs, error)
+	Usage(containerID string) (int64, error)
+}
+
+// Options configure the handlers.
+type Options struct {
+	Host   Host
+	Images Images
+	Rootfs Rootfs
+	// Owner finds the container that a process of the host is in; nil when
+	// nothing can.
+	Owner func(pid int) (string, error)
+}
+
+// Lister has the handlers. Who registers them says what their callers need.
+type Lister struct{ Options }
+
+// New returns the handlers.
+func New(o Options) *Lister { return &Lister{o} }
+
 // containerFilters are the filters of GET /containers/json that this engine
 // knows; another one is an error.
-var containerFilters = map[string]func(*Service, *davit.Container, string) bool{
-	"id":     func(_ *Service, r *davit.Container, v string) bool { return strings.HasPrefix(r.ID, v) },
-	"name":   func(_ *Service, r *davit.Container, v string) bool { return matchName(v, r.Name) },
-	"label":  func(_ *Service, r *davit.Container, v string) bool { return filter.Label(r.Config.Labels, v) },
-	"status": func(_ *Service, r *davit.Container, v string) bool { return string(r.State.Status) == v },
-	"exited": func(_ *Service, r *davit.Container, v string) bool {
-		return r.State.Status == davit.StatusExited && itoa(r.State.ExitCode) == v
+var containerFilters = map[string]func(*Lister, *davit.Container, string) bool{
+	"id":     func(_ *Lister, r *davit.Container, v string) bool { return strings.HasPrefix(r.ID, v) },
+	"name":   func(_ *Lister, r *davit.Container, v string) bool { return matchName(v, r.Name) },
+	"label":  func(_ *Lister, r *davit.Container, v string) bool { return filter.Label(r.Config.Labels, v) },
+	"status": func(_ *Lister, r *davit.Container, v string) bool { return string(r.State.Status) == v },
+	"exited": func(_ *Lister, r *davit.Container, v string) bool {
+		return r.State.Status == davit.StatusExited && strconv.Itoa(r.State.ExitCode) == v
 	},
-	"ancestor": func(s *Service, r *davit.Container, v string) bool {
+	"ancestor": func(s *Lister, r *davit.Container, v string) bool {
 		img, err := s.Images.Get(v)
 		return err == nil && img.ID == r.ImageID
 	},
-	"network": func(_ *Service, r *davit.Container, v string) bool { return r.HostConfig.NetworkMode == v },
-	"before": func(s *Service, r *davit.Container, v string) bool {
-		c, err := s.find(v)
-		return err == nil && r.Created.Before(c.record().Created)
+	"network": func(_ *Lister, r *davit.Container, v string) bool { return r.HostConfig.NetworkMode == v },
+	"before": func(s *Lister, r *davit.Container, v string) bool {
+		c, err := s.Host.Find(v)
+		return err == nil && r.Created.Before(c.Created)
 	},
-	"since": func(s *Service, r *davit.Container, v string) bool {
-		c, err := s.find(v)
-		return err == nil && r.Created.After(c.record().Created)
+	"since": func(s *Lister, r *davit.Container, v string) bool {
+		c, err := s.Host.Find(v)
+		return err == nil && r.Created.After(c.Created)
 	},
-	"publish": func(_ *Service, r *davit.Container, v string) bool { return hasPort(r.HostConfig.PortBindings, v) },
-	"expose":  func(_ *Service, r *davit.Container, v string) bool { return hasPort(r.Config.ExposedPorts, v) },
-	"health":  func(_ *Service, _ *davit.Container, v string) bool { return v == "none" },
-	"volume": func(_ *Service, r *davit.Container, v string) bool {
+	"publish": func(_ *Lister, r *davit.Container, v string) bool { return hasPort(r.HostConfig.PortBindings, v) },
+	"expose":  func(_ *Lister, r *davit.Container, v string) bool { return hasPort(r.Config.ExposedPorts, v) },
+	"health":  func(_ *Lister, _ *davit.Container, v string) bool { return v == "none" },
+	"volume": func(_ *Lister, r *davit.Container, v string) bool {
 		return slices.ContainsFunc(r.Mounts, func(m davit.Mount) bool { return m.Name == v || m.Target == v || m.Source == v })
 	},
 }
@@ -89,27 +130,27 @@ var allStatuses = []davit.Status{
 var allHealths = []string{"none", "starting", "healthy", "unhealthy"}
 
 // checkFilters refuses filters that no container could ever match by mistake.
-func (s *Service) checkFilters(filters map[string][]string) error {
+func (s *Lister) checkFilters(filters map[string][]string) error {
 	for key, values := range filters {
 		if containerFilters[key] == nil {
-			return invalid("invalid filter '%s'", key)
+			return davit.Errorf(davit.InvalidConfiguration, "invalid filter '%s'", key)
 		}
 		for _, v := range values {
 			switch key {
 			case "status":
 				if !slices.Contains(allStatuses, davit.Status(v)) {
-					return invalid("invalid filter 'status=%s'", v)
+					return davit.Errorf(davit.InvalidConfiguration, "invalid filter 'status=%s'", v)
 				}
 			case "exited":
 				if _, err := strconv.Atoi(v); err != nil {
-					return invalid("invalid filter 'exited=%s': it is a number", v)
+					return davit.Errorf(davit.InvalidConfiguration, "invalid filter 'exited=%s': it is a number", v)
 				}
 			case "health":
 				if !slices.Contains(allHealths, v) {
-					return invalid("invalid filter 'health=%s': use %s", v, strings.Join(allHealths, ", "))
+					return davit.Errorf(davit.InvalidConfiguration, "invalid filter 'health=%s': use %s", v, strings.Join(allHealths, ", "))
 				}
 			case "before", "since":
-				if _, err := s.find(v); err != nil {
+				if _, err := s.Host.Find(v); err != nil {
 					return err
 				}
 			}
@@ -118,15 +159,14 @@ func (s *Service) checkFilters(filters map[string][]string) error {
 	return nil
 }
 
-// list gives the containers that match, newest first.
-func (s *Service) list(_ context.Context, _ *engine.Job, q davit.Containers) ([]davit.ContainerInfo, error) {
+// List gives the containers that match, newest first.
+func (s *Lister) List(_ context.Context, _ *engine.Job, q davit.Containers) ([]davit.ContainerInfo, error) {
 	if err := s.checkFilters(q.Filters); err != nil {
 		return nil, err
 	}
 	all := q.All || q.Limit > 0 || len(q.Filters["status"])+len(q.Filters["exited"]) > 0
 	var recs []davit.Container
-	for _, c := range s.all() {
-		rec := c.record()
+	for _, rec := range s.Host.Records() {
 		if (all || rec.State.Running()) && s.matchContainer(&rec, q.Filters) {
 			recs = append(recs, rec)
 		}
@@ -154,7 +194,7 @@ func (s *Service) list(_ context.Context, _ *engine.Job, q davit.Containers) ([]
 
 // imagesByID returns the images that the containers were made from, as far as
 // they are still there.
-func (s *Service) imagesByID(recs []davit.Container) (map[digest.Digest]*davit.Image, error) {
+func (s *Lister) imagesByID(recs []davit.Container) (map[digest.Digest]*davit.Image, error) {
 	if len(recs) == 0 {
 		return nil, nil
 	}
@@ -169,7 +209,7 @@ func (s *Service) imagesByID(recs []davit.Container) (map[digest.Digest]*davit.I
 	return out, nil
 }
 
-func (s *Service) matchContainer(rec *davit.Container, filters map[string][]string) bool {
+func (s *Lister) matchContainer(rec *davit.Container, filters map[string][]string) bool {
 	for key, values := range filters {
 		match := containerFilters[key]
 		ok := slices.ContainsFunc(values, func(v string) bool { return match(s, rec, v) })
@@ -183,15 +223,14 @@ func (s *Service) matchContainer(rec *davit.Container, filters map[string][]stri
 	return true
 }
 
-// inspect gives all that is known of a container.
-func (s *Service) inspect(_ context.Context, _ *engine.Job, q davit.ContainerInspect) (davit.ContainerInfo, error) {
-	c, err := s.find(q.Container)
+// Inspect gives all that is known of a container.
+func (s *Lister) Inspect(_ context.Context, _ *engine.Job, q davit.ContainerInspect) (davit.ContainerInfo, error) {
+	rec, err := s.Host.Find(q.Container)
 	if err != nil {
 		return davit.ContainerInfo{}, err
 	}
-	rec := c.record()
 	info := davit.ContainerInfo{
-		Container: rec, LogPath: s.logPath(&rec), Dir: s.dir(rec.ID), ExecIDs: s.execs.IDs(rec.ID), SizeRw: -1, SizeRootFs: -1,
+		Container: rec, LogPath: s.Host.LogPath(&rec), Dir: s.Host.Dir(rec.ID), ExecIDs: s.Host.Sessions(rec.ID), SizeRw: -1, SizeRootFs: -1,
 	}
 	if img, err := s.Images.Get(rec.ImageID.String()); err == nil {
 		info.Image = &img
@@ -206,7 +245,7 @@ func (s *Service) inspect(_ context.Context, _ *engine.Job, q davit.ContainerIns
 }
 
 // measure fills in the sizes of a container's writable layer and root.
-func (s *Service) measure(info *davit.ContainerInfo) error {
+func (s *Lister) measure(info *davit.ContainerInfo) error {
 	n, err := s.Rootfs.Usage(info.ID)
 	if err != nil {
 		return err
@@ -218,37 +257,20 @@ func (s *Service) measure(info *davit.ContainerInfo) error {
 	return nil
 }
 
-// byPID finds the container that a process of the host is in.
-func (s *Service) byPID(ctx context.Context, j *engine.Job, q davit.ContainerByPID) (davit.ContainerInfo, error) {
-	meter, ok := s.Runtime.(Meter)
-	if !ok {
+// ByPID finds the container that a process of the host is in.
+func (s *Lister) ByPID(ctx context.Context, j *engine.Job, q davit.ContainerByPID) (davit.ContainerInfo, error) {
+	if s.Owner == nil {
 		return davit.ContainerInfo{}, davit.Errorf(davit.NotSupported, "this runtime cannot tell whose a process is")
 	}
 	if q.PID < 1 {
-		return davit.ContainerInfo{}, invalid("invalid process id %d: it must be positive", q.PID)
+		return davit.ContainerInfo{}, davit.Errorf(davit.InvalidConfiguration, "invalid process id %d: it must be positive", q.PID)
 	}
-	id, err := meter.Owner(q.PID)
+	id, err := s.Owner(q.PID)
 	if errors.Is(err, os.ErrNotExist) {
 		return davit.ContainerInfo{}, davit.Errorf(davit.NoSuchContainer, "no container has process %d", q.PID)
 	}
 	if err != nil {
 		return davit.ContainerInfo{}, err
 	}
-	return s.inspect(ctx, j, davit.ContainerInspect{Container: id})
-}
-
-// top lists the container's processes.
-func (s *Service) top(ctx context.Context, _ *engine.Job, q davit.Top) (davit.ProcessTable, error) {
-	c, err := s.find(q.Container)
-	if err != nil {
-		return davit.ProcessTable{}, err
-	}
-	if _, err := c.process(); err != nil {
-		return davit.ProcessTable{}, err
-	}
-	args := q.Args
-	if len(args) == 0 {
-		args = []string{"-ef"}
-	}
-	return s.Runtime.Top(ctx, c.id, args)
+	return s.Inspect(ctx, j, davit.ContainerInspect{Container: id})
 }

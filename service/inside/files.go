@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inside
+
+import (
+	"context"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/engine"
+)
+
+// notFound puts the container's name to a missing path, in Docker's words.
+func notFound(err error, path, ref string) error {
+	if davit.CodeOf(err) != davit.NoSuchFile {
+		return err
+	}
+	return davit.Errorf(davit.NoSuchFile, "Could not find the file %s in container %s", path, ref)
+}
+
+// StatPath describes a path of a container.
+func (i *Inside) StatPath(ctx context.Context, _ *engine.Job, q davit.ContainerStatPath) (st davit.FileStat, err error) {
+	err = i.Host.InRoot(ctx, q.Container, func(root string) (err error) {
+		st, err = i.Files.Stat(root, q.Path)
+		return notFound(err, q.Path, q.Container)
+	})
+	return st, err
+}
+
+// CopyOut writes a tar of a path of a container.
+func (i *Inside) CopyOut(ctx context.Context, _ *engine.Job, q davit.ContainerCopy) (davit.Nothing, error) {
+	rec, err := i.Host.Find(q.Container)
+	if err != nil {
+		return davit.Nothing{}, err
+	}
+	return davit.Nothing{}, i.Host.InRoot(ctx, rec.ID, func(root string) error {
+		st, err := i.Files.Stat(root, q.Path)
+		if err != nil {
+			return notFound(err, q.Path, q.Container)
+		}
+		w, err := q.Open(st)
+		if err != nil {
+			return err
+		}
+		i.Host.Happened("archive-path", &rec)
+		return i.Files.Copy(ctx, root, q.Path, w)
+	})
+}
+
+// CopyIn unpacks a tar in a directory of a container.
+func (i *Inside) CopyIn(ctx context.Context, _ *engine.Job, q davit.ContainerExtract) (davit.Nothing, error) {
+	rec, err := i.Host.Find(q.Container)
+	if err != nil {
+		return davit.Nothing{}, err
+	}
+	return davit.Nothing{}, i.Host.InRoot(ctx, rec.ID, func(root string) error {
+		if rec.HostConfig.ReadonlyRootfs {
+			return davit.Errorf(davit.AccessDenied, "container rootfs is marked read-only")
+		}
+		if err := i.Files.Extract(ctx, root, q.Path, q); err != nil {
+			return notFound(err, q.Path, q.Container)
+		}
+		i.Host.Happened("extract-to-dir", &rec)
+		return nil
+	})
+}
