@@ -15,6 +15,7 @@ davit_ns="davit-bench"
 docker_ns="davit-bench-docker"
 pids=()
 missed=0
+measured=0
 
 die() {
 	echo "bench: $*" >&2
@@ -31,7 +32,7 @@ cleanup() {
 			sleep 0.05
 		done
 	done
-	if [ "$status" -ne 0 ]; then
+	if [ "$status" -ne 0 ] && [ "$measured" -eq 0 ]; then
 		tail -n 15 "$run"/*.log >&2 || true
 	fi
 	# dockerd leaves mounts in its directories.
@@ -104,5 +105,10 @@ wait_for "$docker_sock"
 DOCKER_HOST=unix://$davit_sock docker import "$run/image.tar" bench >/dev/null
 DOCKER_HOST=unix://$docker_sock docker import "$run/image.tar" bench >/dev/null
 
-"$run/measure" compare -davit "$davit_sock" -docker "$docker_sock" -pid "$(cat "$run/davitd.pid")" -image bench -n "$n" || missed=1
-exit "$missed"
+mkdir "$lib/shared"
+"$run/measure" compare -davit "$davit_sock" -docker "$docker_sock" -davit-pid "$(cat "$run/davitd.pid")" \
+	-docker-pid "$(cat "$run/dockerd.pid")" -image bench -dir "$lib/shared" -n "$n" && status=0 || status=$?
+# 3: all was measured, and an aim was missed.
+[ "$status" -eq 0 ] || [ "$status" -eq 3 ] || exit "$status"
+measured=1
+exit $((missed > status ? missed : status))
