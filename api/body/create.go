@@ -6,7 +6,6 @@
 package body
 
 import (
-	"reflect"
 	"slices"
 	"strings"
 
@@ -45,12 +44,9 @@ func Create(body container.CreateRequest) (davit.Create, error) {
 	if err := container.ValidateRestartPolicy(host.RestartPolicy); err != nil {
 		return q, invalid("%w", err)
 	}
-	for _, refused := range [][]refusal{refusedConfig(body.Config), refusedHost(&host), refusedResources(&host.Resources)} {
-		for _, f := range refused {
-			if f.set {
-				return q, unsupported("%s is not supported yet", f.field)
-			}
-		}
+	body.HostConfig = &host
+	if err := refuseCreate(&body); err != nil {
+		return q, err
 	}
 	mounts, err := mountRequests(host.Mounts)
 	if err != nil {
@@ -61,70 +57,6 @@ func Create(body container.CreateRequest) (davit.Create, error) {
 	q.HostConfig.Mounts = mounts
 	q.Aliases, err = aliases(body.NetworkingConfig, q.HostConfig.NetworkMode)
 	return q, err
-}
-
-// refusal is a field that the engine has no word for, and whether the request
-// says more there than its default.
-type refusal struct {
-	field string
-	set   bool
-}
-
-func refusedConfig(c *container.Config) []refusal {
-	return []refusal{
-		{"ArgsEscaped", c.ArgsEscaped},
-		{"NetworkDisabled", c.NetworkDisabled},
-	}
-}
-
-// refusedHost checks the host's part. ContainerIDFile is not in it: it is the
-// client that writes the file.
-func refusedHost(h *container.HostConfig) []refusal {
-	return []refusal{
-		{"HostConfig.VolumeDriver", h.VolumeDriver != "" && h.VolumeDriver != "local"},
-		{"HostConfig.VolumesFrom", len(h.VolumesFrom) > 0},
-		{"HostConfig.CgroupnsMode " + string(h.CgroupnsMode), !h.CgroupnsMode.IsEmpty() && !h.CgroupnsMode.IsPrivate()},
-		{"HostConfig.IpcMode " + string(h.IpcMode), !h.IpcMode.IsEmpty() && !h.IpcMode.IsPrivate()},
-		{"HostConfig.Cgroup", h.Cgroup != ""},
-		{"HostConfig.Links", len(h.Links) > 0},
-		{"HostConfig.PidMode " + string(h.PidMode), h.PidMode != ""},
-		{"HostConfig.UTSMode " + string(h.UTSMode), h.UTSMode != ""},
-		// There is no remapping of users to be exempt from.
-		{"HostConfig.UsernsMode " + string(h.UsernsMode), h.UsernsMode != "" && !h.UsernsMode.IsHost()},
-		{"HostConfig.NetworkMode " + string(h.NetworkMode), h.NetworkMode.IsContainer()},
-		{"HostConfig.StorageOpt", len(h.StorageOpt) > 0},
-		{"HostConfig.Runtime " + h.Runtime, h.Runtime != "" && h.Runtime != "runc"},
-		{"HostConfig.Umask", h.Umask != nil},
-		{"HostConfig.Isolation " + string(h.Isolation), !h.Isolation.IsDefault()},
-		{"HostConfig.MaskedPaths", h.MaskedPaths != nil && !slices.Equal(h.MaskedPaths, wire.MaskedPaths())},
-		{"HostConfig.ReadonlyPaths", h.ReadonlyPaths != nil && !slices.Equal(h.ReadonlyPaths, wire.ReadonlyPaths())},
-	}
-}
-
-func refusedResources(r *container.Resources) []refusal {
-	return []refusal{
-		{"HostConfig.CgroupParent", r.CgroupParent != ""},
-		{"HostConfig.BlkioWeight", r.BlkioWeight != 0},
-		{"HostConfig.BlkioWeightDevice", len(r.BlkioWeightDevice) > 0},
-		{"HostConfig.BlkioDeviceReadBps", len(r.BlkioDeviceReadBps) > 0},
-		{"HostConfig.BlkioDeviceWriteBps", len(r.BlkioDeviceWriteBps) > 0},
-		{"HostConfig.BlkioDeviceReadIOps", len(r.BlkioDeviceReadIOps) > 0},
-		{"HostConfig.BlkioDeviceWriteIOps", len(r.BlkioDeviceWriteIOps) > 0},
-		{"HostConfig.CpuRealtimePeriod", r.CPURealtimePeriod != 0},
-		{"HostConfig.CpuRealtimeRuntime", r.CPURealtimeRuntime != 0},
-		{"HostConfig.CpusetMems", r.CpusetMems != ""},
-		{"HostConfig.Devices", len(r.Devices) > 0},
-		{"HostConfig.DeviceCgroupRules", len(r.DeviceCgroupRules) > 0},
-		{"HostConfig.DeviceRequests", len(r.DeviceRequests) > 0},
-		{"HostConfig.MemoryReservation", r.MemoryReservation != 0},
-		// -1 is what the docker CLI sends for "not given".
-		{"HostConfig.MemorySwappiness", r.MemorySwappiness != nil && *r.MemorySwappiness != -1},
-		{"HostConfig.OomKillDisable", r.OomKillDisable != nil && *r.OomKillDisable},
-		{"HostConfig.CpuCount", r.CPUCount != 0},
-		{"HostConfig.CpuPercent", r.CPUPercent != 0},
-		{"HostConfig.IOMaximumIOps", r.IOMaximumIOps != 0},
-		{"HostConfig.IOMaximumBandwidth", r.IOMaximumBandwidth != 0},
-	}
 }
 
 // Config translates the portable part of a configuration.
@@ -246,13 +178,8 @@ func networkName(name string) string {
 // mountRequests translates --mount.
 func mountRequests(mounts []mount.Mount) (out []davit.MountRequest, err error) {
 	for _, m := range mounts {
-		if !slices.Contains([]mount.Type{mount.TypeBind, mount.TypeVolume, mount.TypeTmpfs}, m.Type) {
-			return nil, unsupported("HostConfig.Mounts: type %q is not supported yet", m.Type)
-		}
-		for _, f := range refusedMount(&m) {
-			if f.set {
-				return nil, unsupported("HostConfig.Mounts: %s of %s is not supported yet", f.field, m.Target)
-			}
+		if field := misplaced(&m); field != "" {
+			return nil, invalid("invalid mount config for type %q: field %s must not be specified", m.Type, field)
 		}
 		req := davit.MountRequest{
 			Type: string(m.Type), Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly, Consistency: string(m.Consistency),
@@ -278,25 +205,21 @@ func mountRequests(mounts []mount.Mount) (out []davit.MountRequest, err error) {
 	return out, nil
 }
 
-// refusedMount checks the options of one mount: those that are not carried,
-// and those of another type. Consistency has no effect outside Docker Desktop.
-func refusedMount(m *mount.Mount) []refusal {
-	bind, vol, tmp := m.BindOptions, m.VolumeOptions, m.TmpfsOptions
-	return []refusal{
-		{"BindOptions", bind != nil && m.Type != mount.TypeBind},
-		{"BindOptions.NonRecursive", bind != nil && bind.NonRecursive},
-		{"BindOptions.CreateMountpoint", bind != nil && bind.CreateMountpoint},
-		{"BindOptions.ReadOnlyNonRecursive", bind != nil && bind.ReadOnlyNonRecursive},
-		{"BindOptions.ReadOnlyForceRecursive", bind != nil && bind.ReadOnlyForceRecursive},
-		{"VolumeOptions", vol != nil && m.Type != mount.TypeVolume},
-		{"VolumeOptions.Subpath", vol != nil && vol.Subpath != ""},
-		{"VolumeOptions.DriverConfig", vol != nil && vol.DriverConfig != nil &&
-			(vol.DriverConfig.Name != "" && vol.DriverConfig.Name != "local" || len(vol.DriverConfig.Options) > 0)},
-		{"TmpfsOptions", tmp != nil && m.Type != mount.TypeTmpfs},
-		{"TmpfsOptions.Options", tmp != nil && len(tmp.Options) > 0},
-		{"ImageOptions", m.ImageOptions != nil},
-		{"ClusterOptions", m.ClusterOptions != nil},
+// misplaced returns the options of another type of mount.
+func misplaced(m *mount.Mount) string {
+	switch {
+	case m.BindOptions != nil && m.Type != mount.TypeBind:
+		return "BindOptions"
+	case m.VolumeOptions != nil && m.Type != mount.TypeVolume:
+		return "VolumeOptions"
+	case m.ImageOptions != nil && m.Type != mount.TypeImage:
+		return "ImageOptions"
+	case m.TmpfsOptions != nil && m.Type != mount.TypeTmpfs:
+		return "TmpfsOptions"
+	case m.ClusterOptions != nil && m.Type != mount.TypeCluster:
+		return "ClusterOptions"
 	}
+	return ""
 }
 
 // aliases reads what a request says of its endpoints: names, for the one
@@ -311,21 +234,9 @@ func aliases(cfg *network.NetworkingConfig, mode string) (out []string, err erro
 		if networkName(name) != mode {
 			return nil, unsupported("NetworkingConfig: a container can join one network for now, %s or %s", mode, name)
 		}
-		if ep == nil {
-			continue
+		if ep != nil {
+			out = append(out, ep.Aliases...)
 		}
-		for _, f := range []refusal{
-			{"IPAMConfig", ep.IPAMConfig != nil && !reflect.ValueOf(*ep.IPAMConfig).IsZero()},
-			{"Links", len(ep.Links) > 0},
-			{"DriverOpts", len(ep.DriverOpts) > 0},
-			{"GwPriority", ep.GwPriority != 0},
-			{"MacAddress", len(ep.MacAddress) > 0},
-		} {
-			if f.set {
-				return nil, unsupported("NetworkingConfig.EndpointsConfig.%s.%s is not supported yet", name, f.field)
-			}
-		}
-		out = append(out, ep.Aliases...)
 	}
 	return out, nil
 }

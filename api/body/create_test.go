@@ -298,3 +298,37 @@ func TestDecodeCreate(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusals holds the tables to be in order, each row once, and what is
+// refused to be refused though it be zero.
+func TestRefusals(t *testing.T) {
+	seen := map[string]bool{}
+	for _, r := range CreateRefusals {
+		if seen[r.Field] {
+			t.Errorf("%s is refused twice", r.Field)
+		}
+		seen[r.Field] = true
+		if (r.But == "") != (r.fine == nil) {
+			t.Errorf("%s: what is honoured of it is said in words and in code, or in neither", r.Field)
+		}
+	}
+	for body, says := range map[string]string{
+		`{"HostConfig":{"MaskedPaths":[]}}`:                                       "HostConfig.MaskedPaths is not supported yet",
+		`{"HostConfig":{"Umask":0}}`:                                              "HostConfig.Umask is not supported yet",
+		`{"HostConfig":{"Mounts":[{"Type":"tmpfs"},{"Type":"npipe"}]}}`:           "HostConfig.Mounts.Type npipe",
+		`{"HostConfig":{"Mounts":[{"Type":"bind","VolumeOptions":{}}]}}`:          "field VolumeOptions must not be specified",
+		`{"NetworkingConfig":{"EndpointsConfig":{"a":null,"b":{"Links":["c"]}}}}`: "EndpointsConfig.Links is not supported: links",
+	} {
+		if _, err := parseCreate(t, `{"Image":"x",`+body[1:]); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want %q", body, err, says)
+		}
+	}
+	for _, body := range []string{
+		`{"HostConfig":{"MaskedPaths":null,"Devices":[],"StorageOpt":{},"OomKillDisable":false,"MemorySwappiness":-1,"Isolation":"default"}}`,
+		`{"HostConfig":null,"NetworkingConfig":{"EndpointsConfig":{"bridge":{"IPAMConfig":{},"Links":[]}}}}`,
+	} {
+		if _, err := parseCreate(t, `{"Image":"x",`+body[1:]); err != nil {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+}

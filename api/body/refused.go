@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package body
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/davit-engine/davit/api/wire"
+	"github.com/moby/moby/api/types/container"
+)
+
+// A Refusal is a field of a body that is refused, all of it or some values.
+// The tables below are the one place that says so: the door refuses by them,
+// and docs/api.md is made of them. Who builds a feature takes its row away, and
+// has the field carried by what translates the body; the tests of this package
+// tell when a field is neither here nor changes the request to the engine.
+type Refusal struct {
+	// Field is its path, in the words of the JSON; through a list or a map it
+	// goes to each element.
+	Field string
+	// Why is the end of "… is not supported"; "" is "yet".
+	Why string
+	// But says in words which values are honoured all the same, and fine tells
+	// whether one is; nil: none. A value that says nothing (zero, empty) is fine.
+	But  string
+	fine func(value any) bool
+	// given: what is there says something, though it be zero or empty; only null
+	// and absence do not.
+	given bool
+}
+
+const (
+	windows  = ": it is of Windows"
+	oneMore  = " yet: a container can join one network"
+	noRemap  = ": users are not remapped"
+	nowhere  = ": links need networks with names, which come later; use addresses"
+	noDriver = ": the network driver has no options"
+)
+
+// CreateRefusals are those of POST /containers/create.
+var CreateRefusals = []Refusal{
+	{Field: "ArgsEscaped", Why: windows},
+	{Field: "NetworkDisabled", Why: ": use HostConfig.NetworkMode none"},
+
+	{Field: "HostConfig.Cgroup"},
+	{Field: "HostConfig.CgroupnsMode", But: "private", fine: oneOf("private")},
+	{Field: "HostConfig.IpcMode", But: "private", fine: oneOf("private")},
+	{Field: "HostConfig.Isolation", Why: windows, But: "default", fine: oneOf("default")},
+	{Field: "HostConfig.Links", Why: nowhere},
+	{Field: "HostConfig.MaskedPaths", But: "the runtime's own", fine: sameAs(wire.MaskedPaths()), given: true},
+	{Field: "HostConfig.NetworkMode", But: "all but container:ID", fine: notContainer},
+	{Field: "HostConfig.PidMode"},
+	{Field: "HostConfig.ReadonlyPaths", But: "the runtime's own", fine: sameAs(wire.ReadonlyPaths()), given: true},
+	{Field: "HostConfig.Runtime", Why: ": the runtime is part of Davit", But: "runc", fine: oneOf("runc")},
+	{Field: "HostConfig.StorageOpt"},
+	{Field: "HostConfig.UTSMode"},
+	{Field: "HostConfig.Umask", given: true},
+	{Field: "HostConfig.UsernsMode", Why: noRemap, But: "host", fine: oneOf("host")},
+	{Field: "HostConfig.VolumeDriver", But: "local", fine: oneOf("local")},
+	{Field: "HostConfig.VolumesFrom"},
+
+	{Field: "HostConfig.BlkioDeviceReadBps"},
+	{Field: "HostConfig.BlkioDeviceReadIOps"},
+	{Field: "HostConfig.BlkioDeviceWriteBps"},
+	{Field: "HostConfig.BlkioDeviceWriteIOps"},
+	{Field: "HostConfig.BlkioWeight"},
+	{Field: "HostConfig.BlkioWeightDevice"},
+	{Field: "HostConfig.CgroupParent"},
+	{Field: "HostConfig.CpuCount", Why: windows},
+	{Field: "HostConfig.CpuPercent", Why: windows},
+	{Field: "HostConfig.CpuRealtimePeriod"},
+	{Field: "HostConfig.CpuRealtimeRuntime"},
+	{Field: "HostConfig.CpusetMems"},
+	{Field: "HostConfig.DeviceCgroupRules"},
+	{Field: "HostConfig.DeviceRequests"},
+	{Field: "HostConfig.Devices"},
+	{Field: "HostConfig.IOMaximumBandwidth", Why: windows},
+	{Field: "HostConfig.IOMaximumIOps", Why: windows},
+	{Field: "HostConfig.MemoryReservation"},
+	// -1 is what the docker CLI sends for "not given".
+	{Field: "HostConfig.MemorySwappiness", But: "-1, the host's", fine: oneOf("-1")},
+	{Field: "HostConfig.OomKillDisable"},
+
+	{Field: "HostConfig.Mounts.BindOptions.CreateMountpoint"},
+	{Field: "HostConfig.Mounts.BindOptions.NonRecursive"},
+	{Field: "HostConfig.Mounts.BindOptions.ReadOnlyForceRecursive"},
+	{Field: "HostConfig.Mounts.BindOptions.ReadOnlyNonRecursive"},
+	{Field: "HostConfig.Mounts.ImageOptions.Subpath"},
+	{Field: "HostConfig.Mounts.TmpfsOptions.Options"},
+	{Field: "HostConfig.Mounts.Type", But: "bind, volume, tmpfs", fine: oneOf("bind", "volume", "tmpfs")},
+	{Field: "HostConfig.Mounts.VolumeOptions.DriverConfig.Name", But: "local", fine: oneOf("local")},
+	{Field: "HostConfig.Mounts.VolumeOptions.DriverConfig.Options"},
+	{Field: "HostConfig.Mounts.VolumeOptions.Subpath"},
+
+	{Field: "NetworkingConfig.EndpointsConfig.DriverOpts", Why: noDriver},
+	{Field: "NetworkingConfig.EndpointsConfig.GwPriority", Why: oneMore},
+	{Field: "NetworkingConfig.EndpointsConfig.IPAMConfig.IPv4Address", Why: ": user specified IP address is supported on user defined networks only"},
+	{Field: "NetworkingConfig.EndpointsConfig.IPAMConfig.IPv6Address", Why: ": user specified IP address is supported on user defined networks only"},
+	{Field: "NetworkingConfig.EndpointsConfig.IPAMConfig.LinkLocalIPs", Why: ": link-local addresses are supported on user defined networks only"},
+	{Field: "NetworkingConfig.EndpointsConfig.Links", Why: nowhere},
+	{Field: "NetworkingConfig.EndpointsConfig.MacAddress"},
+}
+
+var refuseCreate = refuse[container.CreateRequest](CreateRefusals)
+
+func oneOf(values ...string) func(any) bool {
+	return func(v any) bool { return slices.Contains(values, fmt.Sprint(v)) }
+}
+
+func sameAs(list []string) func(any) bool {
+	return func(v any) bool { return slices.Equal(v.([]string), list) }
+}
+
+func notContainer(v any) bool { return !strings.HasPrefix(fmt.Sprint(v), "container:") }
+
+// refusing is a table that is ready to be used on values of T.
+type refusing[T any] func(*T) error
+
+// refuse compiles a table when it is first used. It panics when a field is not
+// one of T's.
+func refuse[T any](table []Refusal) refusing[T] {
+	compiled := sync.OnceValue(func() [][][]int {
+		paths := make([][][]int, len(table))
+		for i, r := range table {
+			paths[i] = indexPath(reflect.TypeFor[T](), strings.Split(r.Field, "."))
+		}
+		return paths
+	})
+	return func(v *T) error {
+		for i, path := range compiled() {
+			r := &table[i]
+			if v, found := r.find(reflect.ValueOf(v), path); found {
+				return unsupported("%s%s is not supported%s", r.Field, shown(v), r.reason())
+			}
+		}
+		return nil
+	}
+}
+
+func (r *Refusal) reason() string {
+	if r.Why == "" {
+		return " yet"
+	}
+	return r.Why
+}
+
+// shown returns a value that is a word with a space before it.
+func shown(v reflect.Value) string {
+	if v.Kind() == reflect.String {
+		return " " + v.String()
+	}
+	return ""
+}
+
+// indexPath finds fields by their names in JSON, one index each.
+func indexPath(t reflect.Type, names []string) (path [][]int) {
+	for _, name := range names {
+		for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice || t.Kind() == reflect.Map {
+			t = t.Elem()
+		}
+		f, ok := fieldNamed(t, name)
+		if !ok {
+			panic(fmt.Sprintf("%s has no field %s", t, name))
+		}
+		path, t = append(path, f.Index), f.Type
+	}
+	return path
+}
+
+// fieldNamed finds a field as encoding/json does.
+func fieldNamed(t reflect.Type, name string) (reflect.StructField, bool) {
+	for _, f := range reflect.VisibleFields(t) {
+		if !f.Anonymous && f.IsExported() && strings.EqualFold(jsonName(f), name) {
+			return f, true
+		}
+	}
+	return reflect.StructField{}, false
+}
+
+func jsonName(f reflect.StructField) string {
+	if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+		return name
+	}
+	return f.Name
+}
+
+// find returns the first value at the path that is to be refused.
+func (r *Refusal) find(v reflect.Value, path [][]int) (reflect.Value, bool) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			return v, false
+		}
+		return r.find(v.Elem(), path)
+	case reflect.Slice, reflect.Map:
+		if len(path) == 0 {
+			break
+		}
+		for _, elem := range v.Seq2() {
+			if bad, found := r.find(elem, path); found {
+				return bad, true
+			}
+		}
+		return v, false
+	}
+	if len(path) > 0 {
+		return r.find(v.FieldByIndex(path[0]), path[1:])
+	}
+	return v, r.asks(v) && (r.fine == nil || !r.fine(v.Interface()))
+}
+
+// asks tells whether a value, which is not behind a pointer any more, says
+// something.
+func (r *Refusal) asks(v reflect.Value) bool {
+	switch k := v.Kind(); {
+	case k != reflect.Slice && k != reflect.Map:
+		return r.given || !v.IsZero()
+	case r.given:
+		return !v.IsNil()
+	}
+	return v.Len() > 0
+}
