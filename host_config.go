@@ -53,7 +53,7 @@ type HostConfig struct {
 }
 
 // Resources limit what a container uses and say which devices it has. Zero is
-// no limit, but where it says otherwise. In an [Update] zero leaves a limit as it is.
+// no limit, but where it says otherwise. In a [ContainerUpdate] zero leaves a limit as it is.
 type Resources struct {
 	Memory               int64            `json:",omitempty"` // bytes
 	MemoryReservation    int64            `json:",omitempty"` // bytes; a soft limit

@@ -116,6 +116,15 @@ type (
 		Returns[Nothing]
 		Container, Name string
 	}
+	// ContainerUpdate changes the limits and the restart policy of a container, at
+	// once when it runs; its result is warnings for the user. What is zero in
+	// Resources, and a nil policy, stays as it is.
+	ContainerUpdate struct {
+		Returns[[]string]
+		Container     string
+		Resources     Resources
+		RestartPolicy *RestartPolicy
+	}
 	// Resize sets the size of a container's terminal.
 	Resize struct {
 		Returns[Nothing]
@@ -466,6 +475,7 @@ func (Kill) JobType() string              { return "kill" }
 func (Delete) JobType() string            { return "delete" }
 func (Destroy) JobType() string           { return "destroy" }
 func (Rename) JobType() string            { return "rename" }
+func (ContainerUpdate) JobType() string   { return "update" }
 func (Resize) JobType() string            { return "resize" }
 func (Wait) JobType() string              { return "wait" }
 func (Attach) JobType() string            { return "attach" }

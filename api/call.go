@@ -177,14 +177,8 @@ func (c *call) fail(err error) {
 	_ = c.reply(status, common.ErrorResponse{Message: err.Error()}) // a struct of one string can be marshalled
 }
 
-// flag reads a boolean of the query, by Docker's rule.
-func (c *call) flag(name string) bool {
-	switch strings.ToLower(strings.TrimSpace(c.form.Get(name))) {
-	case "", "0", "no", "false", "none":
-		return false
-	}
-	return true
-}
+// flag reads a boolean of the query.
+func (c *call) flag(name string) bool { return isSet(c.form.Get(name)) }
 
 // number reads an integer of the query; absent is def.
 func (c *call) number(name string, def int) (int, error) {
@@ -200,9 +194,8 @@ func (c *call) number(name string, def int) (int, error) {
 }
 
 // filters reads the filters of the query: a JSON object of sets, or of lists
-// as clients before API 1.22 sent. Names that the endpoint does not document
-// are refused.
-func (c *call) filters(known ...string) (map[string][]string, error) {
+// as clients before API 1.22 sent. Names that the row has not are refused.
+func (c *call) filters() (map[string][]string, error) {
 	s := c.form.Get("filters")
 	if s == "" {
 		return nil, nil
@@ -222,6 +215,7 @@ func (c *call) filters(known ...string) (map[string][]string, error) {
 		}
 		slices.Sort(out[name])
 	}
+	known := strings.Fields(c.route.filters)
 	for name := range out {
 		if !slices.Contains(known, name) {
 			return nil, invalid("invalid filter '%s'", name)

@@ -393,11 +393,33 @@ func TestCLI(t *testing.T) {
 	if _, errs, code := docker(t, d, "", "inspect", "none"); code != 1 || !strings.Contains(strings.ToLower(errs), "no such object: none") {
 		t.Errorf("docker inspect of none: exit %d %s", code, errs)
 	}
-	if _, errs, code := docker(t, d, "", "update", "--cpus", "1", "web"); code != 1 || !strings.Contains(errs, "is not implemented yet") {
-		t.Errorf("docker update: exit %d %s", code, errs)
-	}
 	if _, errs, code := docker(t, d, "", "node", "ls"); code != 1 || !strings.Contains(errs, "This node is not a swarm manager") {
 		t.Errorf("docker node ls: exit %d %s", code, errs)
+	}
+}
+
+func TestCLIUpdate(t *testing.T) {
+	d := openDoor(t)
+	asked := make(chan davit.ContainerUpdate, 1)
+	handle(d, engine.Change, func(_ context.Context, _ *engine.Job, q davit.ContainerUpdate) ([]string, error) {
+		asked <- q
+		return []string{"take care"}, nil
+	})
+	out, errs, code := docker(t, d, "", "update", "--cpus", "1.5", "--pids-limit", "-1", "--restart", "on-failure:3", "web")
+	if out != "web\ntake care\n" || code != 0 {
+		t.Errorf("docker update: exit %d %q %q", code, out, errs)
+	}
+	want := davit.ContainerUpdate{
+		Container: "web", Resources: davit.Resources{NanoCPUs: 1_500_000_000, PidsLimit: new(int64(-1))},
+		RestartPolicy: &davit.RestartPolicy{Name: "on-failure", MaximumRetryCount: 3},
+	}
+	if diff := cmp.Diff(want, <-asked); diff != "" {
+		t.Error(diff)
+	}
+	_, _, _ = docker(t, d, "", "update", "--memory", "64m", "web")
+	want = davit.ContainerUpdate{Container: "web", Resources: davit.Resources{Memory: 64 << 20}}
+	if diff := cmp.Diff(want, <-asked); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -14,12 +14,12 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/api/body"
 	"github.com/davit-engine/davit/api/wire"
+	"github.com/davit-engine/davit/internal/detachkeys"
 	"github.com/moby/moby/api/types/container"
 )
 
 func listContainers(c *call) error {
-	filters, err := c.filters("ancestor", "annotation", "before", "exited", "expose", "health", "id", "is-task", "isolation",
-		"label", "name", "network", "publish", "since", "status", "volume")
+	filters, err := c.filters()
 	if err != nil {
 		return err
 	}
@@ -69,11 +69,29 @@ func inspectContainer(c *call) error {
 }
 
 func startContainer(c *call) error {
-	if c.form.Get("checkpoint") != "" {
-		return unsupported("starting from a checkpoint is not supported yet")
+	// A start attaches nothing; what is no sequence is refused all the same.
+	if _, err := detachkeys.Parse(c.form.Get("detachKeys")); err != nil {
+		return invalid("%w", err)
 	}
 	_, err := run(c, davit.Start{Container: c.name})
 	return c.replyEmpty(http.StatusNoContent, err)
+}
+
+func updateContainer(c *call) error {
+	var req container.UpdateConfig
+	if err := c.body(&req); err != nil {
+		return err
+	}
+	q, err := body.Update(req)
+	if err != nil {
+		return err
+	}
+	q.Container = c.name
+	warnings, err := run(c, q)
+	if err != nil {
+		return err
+	}
+	return c.reply(http.StatusOK, container.UpdateResponse{Warnings: wire.OrEmpty(warnings)})
 }
 
 // timeout reads the t of stop and restart: whole seconds, -1 for ever.
@@ -123,8 +141,12 @@ func unpauseContainer(c *call) error {
 }
 
 func deleteContainer(c *call) error {
-	if c.flag("link") {
-		return unsupported("removing a link is not supported yet")
+	if c.flag("link") { // of one name, which is none of another container's
+		info, err := query(c, davit.ContainerInspect{Container: c.name})
+		if err != nil {
+			return err
+		}
+		return davit.Errorf(davit.NameConflict, "Conflict, cannot remove the default link name of the container: link: %s has no other", info.Name)
 	}
 	_, err := run(c, davit.Delete{Container: c.name, Force: c.flag("force"), Volumes: c.flag("v")})
 	return c.replyEmpty(http.StatusNoContent, err)
@@ -255,7 +277,7 @@ func logs(c *call) error {
 	}
 	q := davit.Logs{
 		Container: c.name, Stdout: want.stdout, Stderr: want.stderr,
-		Follow: c.flag("follow"), Timestamps: c.flag("timestamps"), Tail: -1,
+		Follow: c.flag("follow"), Timestamps: c.flag("timestamps"), Details: c.flag("details"), Tail: -1,
 	}
 	var err error
 	if q.Since, err = c.moment("since"); err != nil {

@@ -141,9 +141,9 @@ func volumesUsage(u *davit.DiskUsageInfo) (*volume.DiskUsage, []volume.Volume) {
 	return du, items
 }
 
-// prune removes what nothing uses. known are the filters of its endpoint.
-func (c *call) prune(class string, known ...string) (davit.Pruned, error) {
-	filters, err := c.filters(known...)
+// prune removes what nothing uses.
+func (c *call) prune(class string) (davit.Pruned, error) {
+	filters, err := c.filters()
 	if err != nil {
 		return davit.Pruned{}, err
 	}
@@ -157,7 +157,7 @@ func (c *call) prune(class string, known ...string) (davit.Pruned, error) {
 }
 
 func pruneContainers(c *call) error {
-	done, err := c.prune("container", "label", "label!", "until")
+	done, err := c.prune("container")
 	if err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func pruneContainers(c *call) error {
 }
 
 func pruneVolumes(c *call) error {
-	done, err := c.prune("volume", "all", "label", "label!")
+	done, err := c.prune("volume")
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func pruneVolumes(c *call) error {
 }
 
 func pruneNetworks(c *call) error {
-	done, err := c.prune("network", "label", "label!", "until")
+	done, err := c.prune("network")
 	if err != nil {
 		return err
 	}

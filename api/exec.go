@@ -6,27 +6,21 @@ import (
 	"net/http"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/api/body"
 	"github.com/davit-engine/davit/api/wire"
 	"github.com/moby/moby/api/types/common"
 	"github.com/moby/moby/api/types/container"
 )
 
 func createExec(c *call) error {
-	var body container.ExecCreateRequest
+	var req container.ExecCreateRequest
 	// Detach is said again, and counts, at the start.
-	if err := c.body(&body, "Detach"); err != nil {
+	if err := c.body(&req, "Detach"); err != nil {
 		return err
 	}
-	if len(body.Cmd) == 0 {
-		return invalid("no exec command specified")
-	}
-	x := davit.Exec{
-		ContainerID: c.name, Cmd: body.Cmd, Env: body.Env, User: body.User, WorkingDir: body.WorkingDir,
-		Tty: body.Tty, Privileged: body.Privileged, DetachKeys: body.DetachKeys,
-		AttachStdin: body.AttachStdin, AttachStdout: body.AttachStdout, AttachStderr: body.AttachStderr,
-	}
-	if body.ConsoleSize != nil {
-		x.ConsoleSize = *body.ConsoleSize
+	x, err := body.Exec(c.name, req)
+	if err != nil {
+		return err
 	}
 	id, err := run(c, davit.ExecCreate{Exec: x})
 	if err != nil {

@@ -26,7 +26,7 @@ type imageSummary struct {
 }
 
 func listImages(c *call) error {
-	filters, err := c.filters("before", "dangling", "label", "reference", "since", "until")
+	filters, err := c.filters()
 	if err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func deletions(list []davit.ImageDeletion) []image.DeleteResponse {
 }
 
 func pruneImages(c *call) error {
-	filters, err := c.filters("dangling", "label", "label!", "until")
+	filters, err := c.filters()
 	if err != nil {
 		return err
 	}

@@ -117,7 +117,7 @@ func checkAuth(c *call) error {
 }
 
 func searchImages(c *call) error {
-	filters, err := c.filters("is-automated", "is-official", "stars")
+	filters, err := c.filters()
 	if err != nil {
 		return err
 	}

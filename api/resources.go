@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/api/body"
 	"github.com/davit-engine/davit/api/wire"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/volume"
 )
 
 func listVolumes(c *call) error {
-	filters, err := c.filters("dangling", "driver", "label", "name")
+	filters, err := c.filters()
 	if err != nil {
 		return err
 	}
@@ -30,14 +31,15 @@ func listVolumes(c *call) error {
 }
 
 func createVolume(c *call) error {
-	var body volume.CreateRequest
-	if err := c.body(&body); err != nil {
+	var req volume.CreateRequest
+	if err := c.body(&req); err != nil {
 		return err
 	}
-	if body.ClusterVolumeSpec != nil {
-		return unsupported("ClusterVolumeSpec is not supported: this node is not a swarm manager")
+	q, err := body.Volume(req)
+	if err != nil {
+		return err
 	}
-	v, err := run(c, davit.VolumeCreate{Name: body.Name, Driver: body.Driver, Labels: body.Labels, Options: body.DriverOpts})
+	v, err := run(c, q)
 	if err != nil {
 		return err
 	}
@@ -65,7 +67,7 @@ func volumeWire(v davit.Volume) volume.Volume {
 }
 
 func listNetworks(c *call) error {
-	filters, err := c.filters("dangling", "driver", "id", "label", "name", "scope", "type")
+	filters, err := c.filters()
 	if err != nil {
 		return err
 	}

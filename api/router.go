@@ -24,9 +24,49 @@ type route struct {
 	// changes marks a GET that does more than tell: it changes something, or
 	// hands out the files of a container, which may be secrets.
 	changes bool
+	// query are the parameters that the handler honours, and filters what the
+	// one of that name may hold, separated by spaces. refuses are those that are
+	// refused when they are set, and why. What is in neither is ignored, as
+	// Docker does: clients send more than they mean. docs/api.md is made of this,
+	// and a test holds it against what the API documents.
+	query   string
+	filters string
+	refuses notes
 
 	segments []string
 	rest     int // index of the {name...} segment, -1 for none
+}
+
+// notes are words about things by their names.
+type notes map[string]string
+
+// read reads the query of a request: what of it the row knows.
+func (t *route) read(raw string) (url.Values, error) {
+	all, err := url.ParseQuery(raw)
+	if err != nil {
+		return nil, invalid("cannot parse the query: %w", err)
+	}
+	for name, why := range t.refuses {
+		if isSet(all.Get(name)) {
+			return nil, unsupported("parameter %s is not supported: %s", name, why)
+		}
+	}
+	known := url.Values{}
+	for name := range strings.FieldsSeq(t.query) {
+		if values, ok := all[name]; ok {
+			known[name] = values
+		}
+	}
+	return known, nil
+}
+
+// isSet reads a boolean by Docker's rule.
+func isSet(value string) bool {
+	switch strings.ToLower(strings.TrimSpace(value)) {
+	case "", "0", "no", "false", "none":
+		return false
+	}
+	return true
 }
 
 // router finds the row for a request.
@@ -180,8 +220,8 @@ func (s *Server) dispatch(class string, c *call) error {
 	case <-c.r.Context().Done():
 		return c.r.Context().Err()
 	}
-	if c.form, err = url.ParseQuery(c.r.URL.RawQuery); err != nil {
-		return invalid("cannot parse the query: %w", err)
+	if c.form, err = row.read(c.r.URL.RawQuery); err != nil {
+		return err
 	}
 	return row.handle(c)
 }

@@ -4,81 +4,108 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
 // routes is the table of endpoints: all that moby/moby/api documents, and
 // /davit/. Rows without variable stand before those that would match them.
 func routes() []route {
-	return append(served(), unserved()...)
+	return slices.Concat(ofTheSystem(), ofContainers(), ofImages(), ofResources(), ofDavit(), unserved())
 }
 
-func served() []route {
+func ofTheSystem() []route {
 	return []route{
 		{method: "GET", pattern: "/_ping", handle: ping},
 		{method: "HEAD", pattern: "/_ping", handle: ping},
 		{method: "GET", pattern: "/version", handle: getVersion},
 		{method: "GET", pattern: "/info", handle: getInfo},
-		{method: "GET", pattern: "/events", handle: getEvents},
-		{method: "GET", pattern: "/system/df", handle: getDiskUsage},
+		{
+			method: "GET", pattern: "/events", handle: getEvents, query: "filters since until",
+			filters: "config container daemon event image label network node plugin scope secret service type volume",
+		},
+		{method: "GET", pattern: "/system/df", handle: getDiskUsage, query: "type verbose"},
 		{method: "POST", pattern: "/build/prune", handle: pruneBuildCache},
+	}
+}
 
-		{method: "GET", pattern: "/containers/json", handle: listContainers},
-		{method: "POST", pattern: "/containers/create", handle: createContainer},
-		{method: "GET", pattern: "/containers/{id}/json", handle: inspectContainer},
-		{method: "GET", pattern: "/containers/{id}/top", handle: topContainer},
-		{method: "GET", pattern: "/containers/{id}/logs", handle: logs},
-		{method: "GET", pattern: "/containers/{id}/stats", handle: stats},
+func ofContainers() []route {
+	return []route{
+		{
+			method: "GET", pattern: "/containers/json", handle: listContainers, query: "all filters limit size",
+			filters: "ancestor annotation before exited expose health id is-task isolation label name network publish since status volume",
+		},
+		{method: "POST", pattern: "/containers/create", handle: createContainer, query: "name platform"},
+		{method: "GET", pattern: "/containers/{id}/json", handle: inspectContainer, query: "size"},
+		{method: "GET", pattern: "/containers/{id}/top", handle: topContainer, query: "ps_args"},
+		{method: "GET", pattern: "/containers/{id}/logs", handle: logs, query: "details follow since stderr stdout tail timestamps until"},
+		{method: "GET", pattern: "/containers/{id}/stats", handle: stats, query: "one-shot stream"},
 		{method: "GET", pattern: "/containers/{id}/changes", handle: listChanges},
 		{method: "GET", pattern: "/containers/{id}/export", handle: exportContainer, changes: true},
-		{method: "POST", pattern: "/containers/prune", handle: pruneContainers},
+		{method: "POST", pattern: "/containers/prune", handle: pruneContainers, query: "filters", filters: "label label! until"},
 		{method: "POST", pattern: "/containers/{id}/pause", handle: pauseContainer},
 		{method: "POST", pattern: "/containers/{id}/unpause", handle: unpauseContainer},
-		{method: "POST", pattern: "/containers/{id}/start", handle: startContainer},
-		{method: "POST", pattern: "/containers/{id}/stop", handle: stopContainer},
-		{method: "POST", pattern: "/containers/{id}/restart", handle: restartContainer},
-		{method: "POST", pattern: "/containers/{id}/kill", handle: killContainer},
-		{method: "POST", pattern: "/containers/{id}/rename", handle: renameContainer},
-		{method: "POST", pattern: "/containers/{id}/resize", handle: resizeContainer},
-		{method: "POST", pattern: "/containers/{id}/wait", handle: waitContainer},
-		{method: "POST", pattern: "/containers/{id}/attach", handle: attachContainer},
-		{method: "GET", pattern: "/containers/{id}/attach/ws", handle: attachWebSocket, changes: true},
-		{method: "GET", pattern: "/containers/{id}/archive", handle: getArchive, changes: true},
-		{method: "HEAD", pattern: "/containers/{id}/archive", handle: statPath},
-		{method: "PUT", pattern: "/containers/{id}/archive", handle: putArchive},
+		{
+			method: "POST", pattern: "/containers/{id}/start", handle: startContainer, query: "detachKeys",
+			refuses: notes{"checkpoint": "there are no checkpoints yet", "checkpoint-dir": "there are no checkpoints yet"},
+		},
+		{method: "POST", pattern: "/containers/{id}/stop", handle: stopContainer, query: "signal t"},
+		{method: "POST", pattern: "/containers/{id}/restart", handle: restartContainer, query: "signal t"},
+		{method: "POST", pattern: "/containers/{id}/kill", handle: killContainer, query: "signal"},
+		{method: "POST", pattern: "/containers/{id}/update", handle: updateContainer},
+		{method: "POST", pattern: "/containers/{id}/rename", handle: renameContainer, query: "name"},
+		{method: "POST", pattern: "/containers/{id}/resize", handle: resizeContainer, query: "h w"},
+		{method: "POST", pattern: "/containers/{id}/wait", handle: waitContainer, query: "condition"},
+		{method: "POST", pattern: "/containers/{id}/attach", handle: attachContainer, query: "detachKeys logs stderr stdin stdout stream"},
+		{method: "GET", pattern: "/containers/{id}/attach/ws", handle: attachWebSocket, changes: true, query: "detachKeys logs stderr stdin stdout stream"},
+		{method: "GET", pattern: "/containers/{id}/archive", handle: getArchive, changes: true, query: "path"},
+		{method: "HEAD", pattern: "/containers/{id}/archive", handle: statPath, query: "path"},
+		{method: "PUT", pattern: "/containers/{id}/archive", handle: putArchive, query: "copyUIDGID noOverwriteDirNonDir path"},
 		{method: "POST", pattern: "/containers/{id}/exec", handle: createExec},
-		{method: "DELETE", pattern: "/containers/{id}", handle: deleteContainer},
+		{method: "DELETE", pattern: "/containers/{id}", handle: deleteContainer, query: "force link v"},
 		{method: "POST", pattern: "/exec/{id}/start", handle: startExec},
-		{method: "POST", pattern: "/exec/{id}/resize", handle: resizeExec},
+		{method: "POST", pattern: "/exec/{id}/resize", handle: resizeExec, query: "h w"},
 		{method: "GET", pattern: "/exec/{id}/json", handle: inspectExec},
+	}
+}
 
-		{method: "GET", pattern: "/images/json", handle: listImages},
-		{method: "POST", pattern: "/images/create", handle: createImage},
-		{method: "POST", pattern: "/images/load", handle: loadImages},
-		{method: "GET", pattern: "/images/search", handle: searchImages, changes: true},
-		{method: "POST", pattern: "/images/{name...}/push", handle: pushImage},
+func ofImages() []route {
+	return []route{
+		{method: "GET", pattern: "/images/json", handle: listImages, query: "all filters", filters: "before dangling label reference since until"},
+		{method: "POST", pattern: "/images/create", handle: createImage, query: "changes fromImage fromSrc message platform repo tag"},
+		{method: "POST", pattern: "/images/load", handle: loadImages, query: "platform quiet"},
+		{method: "GET", pattern: "/images/search", handle: searchImages, changes: true, query: "filters limit term", filters: "is-automated is-official stars"},
+		{method: "POST", pattern: "/images/{name...}/push", handle: pushImage, query: "platform tag"},
 		{method: "POST", pattern: "/auth", handle: checkAuth},
-		{method: "POST", pattern: "/commit", handle: commitContainer},
-		{method: "POST", pattern: "/images/prune", handle: pruneImages},
-		{method: "GET", pattern: "/images/get", handle: saveImages, changes: true},
-		{method: "GET", pattern: "/images/{name...}/get", handle: saveImages, changes: true},
-		{method: "GET", pattern: "/images/{name...}/json", handle: inspectImage},
-		{method: "GET", pattern: "/images/{name...}/history", handle: history},
-		{method: "POST", pattern: "/images/{name...}/tag", handle: tagImage},
-		{method: "DELETE", pattern: "/images/{name...}", handle: deleteImage},
+		{method: "POST", pattern: "/commit", handle: commitContainer, query: "author changes comment container pause repo tag"},
+		{method: "POST", pattern: "/images/prune", handle: pruneImages, query: "filters", filters: "dangling label label! until"},
+		{method: "GET", pattern: "/images/get", handle: saveImages, changes: true, query: "names platform"},
+		{method: "GET", pattern: "/images/{name...}/get", handle: saveImages, changes: true, query: "platform"},
+		{method: "GET", pattern: "/images/{name...}/json", handle: inspectImage, query: "manifests platform"},
+		{method: "GET", pattern: "/images/{name...}/history", handle: history, query: "platform"},
+		{method: "POST", pattern: "/images/{name...}/tag", handle: tagImage, query: "repo tag"},
+		{method: "DELETE", pattern: "/images/{name...}", handle: deleteImage, query: "force noprune platforms"},
+	}
+}
 
-		{method: "GET", pattern: "/volumes", handle: listVolumes},
+func ofResources() []route {
+	return []route{
+		{method: "GET", pattern: "/volumes", handle: listVolumes, query: "filters", filters: "dangling driver label name"},
 		{method: "POST", pattern: "/volumes/create", handle: createVolume},
-		{method: "POST", pattern: "/volumes/prune", handle: pruneVolumes},
+		{method: "POST", pattern: "/volumes/prune", handle: pruneVolumes, query: "filters", filters: "all label label!"},
 		{method: "GET", pattern: "/volumes/{name}", handle: inspectVolume},
-		{method: "DELETE", pattern: "/volumes/{name}", handle: deleteVolume},
-		{method: "GET", pattern: "/networks", handle: listNetworks},
-		{method: "POST", pattern: "/networks/prune", handle: pruneNetworks},
-		{method: "GET", pattern: "/networks/{id}", handle: inspectNetwork},
+		{method: "DELETE", pattern: "/volumes/{name}", handle: deleteVolume, query: "force"},
+		{method: "GET", pattern: "/networks", handle: listNetworks, query: "filters", filters: "dangling driver id label name scope type"},
+		{method: "POST", pattern: "/networks/prune", handle: pruneNetworks, query: "filters", filters: "label label! until"},
+		{method: "GET", pattern: "/networks/{id}", handle: inspectNetwork, query: "scope"},
 
 		{method: "GET", pattern: "/plugins", handle: listPlugins},
 		{method: "GET", pattern: "/plugins/{name...}/json", handle: inspectPlugin},
+	}
+}
 
+func ofDavit() []route {
+	return []route{
 		{method: "GET", pattern: "/davit/jobs", handle: listJobs},
 		{method: "GET", pattern: "/davit/jobs/{id}", handle: getJob},
 		{method: "DELETE", pattern: "/davit/jobs/{id}", handle: cancelJob},
@@ -90,7 +117,6 @@ func served() []route {
 // Swarm, which answer as a daemon does that belongs to none.
 func unserved() (table []route) {
 	for _, row := range []string{
-		"POST /containers/{id}/update",
 		"GET /containers/{id}/checkpoints", "POST /containers/{id}/checkpoints",
 		"DELETE /containers/{id}/checkpoints/{name...}",
 		"POST /build", "POST /build/cancel", "POST /session", "POST /grpc",

@@ -143,7 +143,7 @@ func TestUnserved(t *testing.T) {
 		status       int
 		message      string
 	}{
-		{"POST", "/containers/x/update", 501, "POST /containers/{id}/update is not implemented yet"},
+		{"POST", "/containers/x/checkpoints", 501, "POST /containers/{id}/checkpoints is not implemented yet"},
 		{"GET", "/v1.45/images/docker.io/library/x/attestations", 501, "GET /images/{name...}/attestations is not implemented yet"},
 		{"GET", "/nodes", 503, `This node is not a swarm manager. Use "docker swarm init" or "docker swarm join" to connect this node to swarm and try again.`},
 		{"POST", "/swarm/leave", 503, "This node is not part of a swarm"},

@@ -134,8 +134,7 @@ type legacyEvent struct {
 }
 
 func getEvents(c *call) error {
-	filters, err := c.filters("config", "container", "daemon", "event", "image", "label", "network", "node",
-		"plugin", "scope", "secret", "service", "type", "volume")
+	filters, err := c.filters()
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/dbus/refusal"
-	"github.com/davit-engine/davit/dbus/values"
 )
 
 // logControlPath is where org.freedesktop.LogControl1(5) has to be.
@@ -26,7 +25,7 @@ func syslogLevels() map[string]string {
 	}
 }
 
-func (s *session) logProperties(context.Context) (values.Properties, error) {
+func (s *session) logProperties(context.Context) (properties, error) {
 	level := "info"
 	if s.opts.LogControl.Level != nil {
 		level = s.opts.LogControl.Level()
@@ -37,7 +36,7 @@ func (s *session) logProperties(context.Context) (values.Properties, error) {
 	case "error":
 		level = "err"
 	}
-	return values.Properties{"LogLevel": level, "LogTarget": s.opts.LogControl.Target, "SyslogIdentifier": "davitd"}, nil
+	return properties{"LogLevel": level, "LogTarget": s.opts.LogControl.Target, "SyslogIdentifier": "davitd"}, nil
 }
 
 // setLogProperty changes the level. What is asked of the target must be so

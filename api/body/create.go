@@ -90,7 +90,7 @@ func Host(h *container.HostConfig) davit.HostConfig {
 	out := davit.HostConfig{
 		Binds: h.Binds, Tmpfs: h.Tmpfs, NetworkMode: networkName(string(h.NetworkMode)),
 		PublishAllPorts: h.PublishAllPorts,
-		RestartPolicy:   davit.RestartPolicy{Name: string(h.RestartPolicy.Name), MaximumRetryCount: h.RestartPolicy.MaximumRetryCount},
+		RestartPolicy:   *restartPolicy(h.RestartPolicy),
 		AutoRemove:      h.AutoRemove, Privileged: h.Privileged, ReadonlyRootfs: h.ReadonlyRootfs,
 		CapAdd: h.CapAdd, CapDrop: h.CapDrop, SecurityOpt: h.SecurityOpt,
 		DNSSearch: h.DNSSearch, DNSOptions: h.DNSOptions, ExtraHosts: h.ExtraHosts, GroupAdd: h.GroupAdd,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/davit-engine/davit/api/wire"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/volume"
 )
 
 // A Refusal is a field of a body that is refused, all of it or some values.
@@ -38,6 +39,7 @@ const (
 	oneMore  = " yet: a container can join one network"
 	noRemap  = ": users are not remapped"
 	nowhere  = ": links need networks with names, which come later; use addresses"
+	atCreate = ": it is set when a container is made"
 	noDriver = ": the network driver has no options"
 )
 
@@ -105,7 +107,35 @@ var CreateRefusals = []Refusal{
 	{Field: "NetworkingConfig.EndpointsConfig.MacAddress"},
 }
 
-var refuseCreate = refuse[container.CreateRequest](CreateRefusals)
+// UpdateRefusals are those of POST /containers/{id}/update: what cannot be
+// changed once a container is made.
+var UpdateRefusals = []Refusal{
+	{Field: "BlkioDeviceReadBps", Why: atCreate},
+	{Field: "BlkioDeviceReadIOps", Why: atCreate},
+	{Field: "BlkioDeviceWriteBps", Why: atCreate},
+	{Field: "BlkioDeviceWriteIOps", Why: atCreate},
+	{Field: "BlkioWeightDevice", Why: atCreate},
+	{Field: "CgroupParent", Why: atCreate},
+	{Field: "CpuCount", Why: windows},
+	{Field: "CpuPercent", Why: windows},
+	{Field: "DeviceCgroupRules", Why: atCreate},
+	{Field: "DeviceRequests", Why: atCreate},
+	{Field: "Devices", Why: atCreate},
+	{Field: "IOMaximumBandwidth", Why: windows},
+	{Field: "IOMaximumIOps", Why: windows},
+	{Field: "MemorySwappiness", Why: atCreate, But: "-1, as it is", fine: oneOf("-1")},
+	{Field: "OomKillDisable", Why: atCreate},
+	{Field: "Ulimits", Why: atCreate},
+}
+
+// VolumeRefusals are those of POST /volumes/create.
+var VolumeRefusals = []Refusal{{Field: "ClusterVolumeSpec", Why: ": this node is not a swarm manager"}}
+
+var (
+	refuseCreate = refuse[container.CreateRequest](CreateRefusals)
+	refuseUpdate = refuse[container.UpdateConfig](UpdateRefusals)
+	refuseVolume = refuse[volume.CreateRequest](VolumeRefusals)
+)
 
 func oneOf(values ...string) func(any) bool {
 	return func(v any) bool { return slices.Contains(values, fmt.Sprint(v)) }
