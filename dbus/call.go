@@ -17,6 +17,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/dbus/catalog"
 	"github.com/davit-engine/davit/dbus/refusal"
+	"github.com/davit-engine/davit/dbus/values"
 	"github.com/davit-engine/davit/engine"
 )
 
@@ -222,7 +223,7 @@ func (c *call) answer(out []any, err error) {
 		godbus.FieldReplySerial: godbus.MakeVariant(c.msg.Serial()),
 	}}
 	if err != nil {
-		name, message := errorName(err)
+		name, message := values.ErrorName(err)
 		reply.Type, reply.Body = godbus.TypeError, []any{message}
 		reply.Headers[godbus.FieldErrorName] = godbus.MakeVariant(name)
 	}
@@ -252,7 +253,7 @@ func (c *call) submit(q engine.Request) ([]any, error) {
 }
 
 // jobReply is the answer of every method that makes a job, (uo).
-func jobReply(j *engine.Job) []any { return []any{j.ID(), jobPath(j.ID())} }
+func jobReply(j *engine.Job) []any { return []any{j.ID(), values.JobPath(j.ID())} }
 
 // ask runs a query, or a job that is done at once.
 func ask[Q engine.Typed[R], R any](c *call, q Q) (R, error) { return engine.Do(c.ctx, c.eng, q) }

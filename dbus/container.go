@@ -19,50 +19,11 @@ import (
 	"github.com/davit-engine/davit/dbus/host"
 	"github.com/davit-engine/davit/dbus/parameters"
 	"github.com/davit-engine/davit/dbus/refusal"
+	"github.com/davit-engine/davit/dbus/values"
 	"github.com/davit-engine/davit/dbus/wire"
 	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/internal/linux"
 )
-
-func containerProperties(c davit.ContainerInfo) properties {
-	policy := c.HostConfig.RestartPolicy
-	restart := policy.Name
-	if restart == "" {
-		restart = "no"
-	}
-	if policy.MaximumRetryCount > 0 {
-		restart += ":" + strconv.Itoa(policy.MaximumRetryCount)
-	}
-	return properties{
-		"Id": c.ID, "Name": text(c.Name), "Image": text(c.ImageRef), "ImageId": text(string(c.ImageID)), "Unit": text(c.State.Unit),
-		"State": string(c.State.Status), "Leader": uint32(max(0, c.State.Pid)), "ExitStatus": int32(c.State.ExitCode),
-		"OOMKilled": c.State.OOMKilled, "RestartPolicy": text(restart), "NRestarts": uint32(max(0, c.Restarts)),
-		"CreateTimestamp": usec(c.Created), "StartTimestamp": usec(c.State.StartedAt), "FinishTimestamp": usec(c.State.FinishedAt),
-	}
-}
-
-// containerChanges are the properties whose changes are signalled with their
-// values, and containerInvalid those that are asked of the host: they change
-// with a start or an end.
-func containerChanges() []string {
-	return []string{
-		"Name", "Unit", "State", "Leader", "ExitStatus", "OOMKilled", "RestartPolicy", "NRestarts", "StartTimestamp", "FinishTimestamp",
-	}
-}
-
-func containerInvalid() []string {
-	return []string{"Slice", "ControlGroup", "InvocationID", "NetworkInterfaces"}
-}
-
-// hostProperties are those of a container's that the host tells, as it does of
-// systemd's units and of machines. What cannot be told is empty.
-func hostProperties(c davit.ContainerInfo) properties {
-	group := host.ControlGroup(c.State.Pid, c.State.Unit)
-	return properties{
-		"Slice": text(host.Slice(group)), "ControlGroup": text(group), "InvocationID": host.Invocation(c.State.Unit),
-		"NetworkInterfaces": host.Interfaces(c.Endpoints),
-	}
-}
 
 // containerLine is a line of ListContainers, a(sssssto).
 type containerLine struct {
@@ -80,7 +41,7 @@ func listContainers(c *call) ([]any, error) {
 	lines := []containerLine{}
 	for _, i := range list {
 		lines = append(lines, containerLine{
-			i.ID, text(i.Name), text(i.ImageRef), string(i.State.Status), text(i.State.Unit), usec(i.Created), containerPath(i.ID),
+			i.ID, values.Text(i.Name), values.Text(i.ImageRef), string(i.State.Status), values.Text(i.State.Unit), values.USec(i.Created), values.ContainerPath(i.ID),
 		})
 	}
 	return []any{lines}, err
@@ -88,7 +49,7 @@ func listContainers(c *call) ([]any, error) {
 
 func getContainer(c *call) ([]any, error) {
 	i, err := ask(c, davit.ContainerInspect{Container: arg[string](c, 0)})
-	return []any{containerPath(i.ID)}, err
+	return []any{values.ContainerPath(i.ID)}, err
 }
 
 // named is the part that a method of the Manager, which takes a name first,
@@ -273,7 +234,7 @@ func containerRelease(c *call, i davit.ContainerInfo) ([]any, error) {
 func releaseReply(fields map[string]string, err error) ([]any, error) {
 	out := map[string]string{}
 	for k, v := range fields {
-		out[text(k)] = text(v)
+		out[values.Text(k)] = values.Text(v)
 	}
 	return []any{out}, err
 }
@@ -288,7 +249,7 @@ func containerChanged(c *call, i davit.ContainerInfo) ([]any, error) {
 	changes, err := ask(c, davit.ContainerChanges{Container: i.ID})
 	lines := []changeLine{}
 	for _, f := range changes {
-		lines = append(lines, changeLine{text(f.Path), uint32(f.Kind)})
+		lines = append(lines, changeLine{values.Text(f.Path), uint32(f.Kind)})
 	}
 	return []any{lines}, err
 }
@@ -317,7 +278,7 @@ func containerAddresses(c *call, i davit.ContainerInfo) ([]any, error) {
 // containerByPID finds the container of a process.
 func containerByPID(c *call) ([]any, error) {
 	i, err := ask(c, davit.ContainerByPID{PID: int(arg[uint32](c, 0))})
-	return []any{containerPath(i.ID)}, err
+	return []any{values.ContainerPath(i.ID)}, err
 }
 
 // containerByPIDFD is [containerByPID] for callers to whom the process's number
@@ -337,7 +298,7 @@ func containerByPIDFD(c *call) ([]any, error) {
 	if gone, err := linux.Ended(pidfd); err != nil || gone {
 		return nil, davit.Errorf(davit.NoSuchContainer, "no such container: process %d has ended", pid)
 	}
-	return []any{i.ID, text(i.Name), containerPath(i.ID)}, nil
+	return []any{i.ID, values.Text(i.Name), values.ContainerPath(i.ID)}, nil
 }
 
 func containerByUnit(c *call) ([]any, error) {
@@ -348,7 +309,7 @@ func containerByUnit(c *call) ([]any, error) {
 	}
 	for _, i := range list {
 		if unit != "" && i.State.Unit == unit {
-			return []any{containerPath(i.ID)}, nil
+			return []any{values.ContainerPath(i.ID)}, nil
 		}
 	}
 	return nil, davit.Errorf(davit.NoSuchContainer, "no such container: none is unit %s", unit)
@@ -366,7 +327,7 @@ func waitContainer(c *call, i davit.ContainerInfo) ([]any, error) {
 		}
 		return nil, err
 	}
-	return []any{int32(exit.Code), text(exit.Error)}, nil
+	return []any{int32(exit.Code), values.Text(exit.Error)}, nil
 }
 
 // processLine is a line of GetProcesses, a(sus), as systemd's units have it.
@@ -391,7 +352,7 @@ func containerProcesses(c *call, i davit.ContainerInfo) ([]any, error) {
 		if err != nil {
 			return nil, davit.Errorf(davit.Failed, "cannot read the list of processes: %w", err)
 		}
-		lines = append(lines, processLine{text(host.GroupIn(cells[group])), uint32(n), text(cells[command])})
+		lines = append(lines, processLine{values.Text(host.GroupIn(cells[group])), uint32(n), values.Text(cells[command])})
 	}
 	return []any{lines}, nil
 }

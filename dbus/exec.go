@@ -16,24 +16,10 @@ import (
 	"github.com/davit-engine/davit/dbus/lent"
 	"github.com/davit-engine/davit/dbus/parameters"
 	"github.com/davit-engine/davit/dbus/refusal"
+	"github.com/davit-engine/davit/dbus/values"
 	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/internal/descriptor"
 )
-
-func execPath(id string) godbus.ObjectPath { return pathOf("exec", id) }
-
-func execProperties(x davit.Exec) properties {
-	p := properties{
-		"Id": text(x.ID), "Container": containerPath(x.ContainerID), "State": "created", "Leader": uint32(max(0, x.Pid)), "ExitStatus": int32(0),
-	}
-	switch {
-	case x.Exit != nil:
-		p["State"], p["ExitStatus"] = "exited", int32(x.Exit.Code)
-	case x.Running:
-		p["State"] = "running"
-	}
-	return p
-}
 
 // createExec translates CreateExec(argv, properties, flags) with the
 // properties Environment as, User s, WorkingDirectory s, TTY b, Privileged b,
@@ -54,7 +40,7 @@ func createExec(c *call, i davit.ContainerInfo) ([]any, error) {
 		return nil, err
 	}
 	id, err := ask(c, davit.ExecCreate{Exec: x})
-	return []any{text(id), execPath(id)}, err
+	return []any{values.Text(id), values.ExecPath(id)}, err
 }
 
 // startExec translates Start(streams, flags); without streams the process runs
@@ -170,7 +156,7 @@ func openShell(c *call, i davit.ContainerInfo) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []any{st.only(), "", execPath(id)}, nil
+	return []any{st.Only(), "", values.ExecPath(id)}, nil
 }
 
 // hangUp signals a session's process. It is the daemon that does: the terminal,

@@ -11,15 +11,9 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/dbus/parameters"
 	"github.com/davit-engine/davit/dbus/refusal"
+	"github.com/davit-engine/davit/dbus/values"
 	"github.com/davit-engine/davit/engine"
 )
-
-func imageProperties(i davit.Image) properties {
-	return properties{
-		"Id": string(i.ID), "References": texts(i.Tags), "Digests": texts(i.Digests), "CreateTimestamp": usec(i.Created),
-		"Size": uint64(max(0, i.Size)), "Architecture": text(i.Architecture), "Os": text(i.OS),
-	}
-}
 
 // imageLine is a line of ListImages, a(sasttto).
 type imageLine struct {
@@ -40,7 +34,7 @@ func listImages(c *call) ([]any, error) {
 	lines := []imageLine{}
 	for _, i := range list {
 		lines = append(lines, imageLine{
-			string(i.ID), texts(i.Tags), usec(i.Created), uint64(max(0, i.Size)), uint64(max(0, i.Containers)), imagePath(i.ID),
+			string(i.ID), values.Texts(i.Tags), values.USec(i.Created), uint64(max(0, i.Size)), uint64(max(0, i.Containers)), values.ImagePath(i.ID),
 		})
 	}
 	return []any{lines}, err
@@ -48,7 +42,7 @@ func listImages(c *call) ([]any, error) {
 
 func getImage(c *call) ([]any, error) {
 	i, err := ask(c, davit.ImageInspect{Image: arg[string](c, 0)})
-	return []any{imagePath(i.ID)}, err
+	return []any{values.ImagePath(i.ID)}, err
 }
 
 // pullImage translates PullImage(reference, options, flags); the only option is
@@ -183,14 +177,14 @@ func searchImages(c *call) ([]any, error) {
 	if err := checkFlags(arg[uint64](c, 2), 0); err != nil {
 		return nil, err
 	}
-	values := arg[map[string]godbus.Variant](c, 1)
-	o := parameters.Of(values)
+	given := arg[map[string]godbus.Variant](c, 1)
+	o := parameters.Of(given)
 	var limit uint32
 	parameters.Take(o, "Limit", &limit)
 	if o.Err() != nil {
 		return nil, o.Err()
 	}
-	filters, err := parameters.Filters(values) // Limit has been taken out
+	filters, err := parameters.Filters(given) // Limit has been taken out
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +194,7 @@ func searchImages(c *call) ([]any, error) {
 	found, err := ask(c, davit.Search{Term: arg[string](c, 0), Limit: int(limit), Filters: filters})
 	lines := []foundLine{}
 	for _, f := range found {
-		lines = append(lines, foundLine{text(f.Name), text(f.Description), uint32(max(0, f.Stars)), f.Official, f.Automated})
+		lines = append(lines, foundLine{values.Text(f.Name), values.Text(f.Description), uint32(max(0, f.Stars)), f.Official, f.Automated})
 	}
 	return []any{lines}, err
 }
@@ -220,7 +214,7 @@ func registryLogin(c *call) ([]any, error) {
 		return nil, err
 	}
 	out, err := ask(c, davit.Auth{Auth: davit.RegistryAuth{ServerAddress: arg[string](c, 0), Username: arg[string](c, 1), Password: password}})
-	return []any{text(out.Status)}, err
+	return []any{values.Text(out.Status)}, err
 }
 
 func tagImage(c *call) ([]any, error) {

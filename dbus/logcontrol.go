@@ -9,6 +9,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/dbus/refusal"
+	"github.com/davit-engine/davit/dbus/values"
 )
 
 // logControlPath is where org.freedesktop.LogControl1(5) has to be.
@@ -25,7 +26,7 @@ func syslogLevels() map[string]string {
 	}
 }
 
-func (s *session) logProperties(context.Context) (properties, error) {
+func (s *session) logProperties(context.Context) (values.Properties, error) {
 	level := "info"
 	if s.opts.LogControl.Level != nil {
 		level = s.opts.LogControl.Level()
@@ -36,7 +37,7 @@ func (s *session) logProperties(context.Context) (properties, error) {
 	case "error":
 		level = "err"
 	}
-	return properties{"LogLevel": level, "LogTarget": s.opts.LogControl.Target, "SyslogIdentifier": "davitd"}, nil
+	return values.Properties{"LogLevel": level, "LogTarget": s.opts.LogControl.Target, "SyslogIdentifier": "davitd"}, nil
 }
 
 // setLogProperty changes the level. What is asked of the target must be so

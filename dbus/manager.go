@@ -10,6 +10,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/dbus/parameters"
+	"github.com/davit-engine/davit/dbus/values"
 	"github.com/davit-engine/davit/engine"
 )
 
@@ -17,7 +18,7 @@ import (
 type nameAndAddress struct{ Name, Address string }
 
 // managerProperties asks the info job: the counts are the service's to tell.
-func (s *session) managerProperties(ctx context.Context) (properties, error) {
+func (s *session) managerProperties(ctx context.Context) (values.Properties, error) {
 	info, err := engine.Do(ctx, s.eng, davit.Info{})
 	if err != nil {
 		return nil, err
@@ -26,7 +27,7 @@ func (s *session) managerProperties(ctx context.Context) (properties, error) {
 	fixed := s.opts.Properties
 	sockets := []nameAndAddress{}
 	for _, n := range fixed.Sockets {
-		sockets = append(sockets, nameAndAddress{text(n[0]), text(n[1])})
+		sockets = append(sockets, nameAndAddress{values.Text(n[0]), values.Text(n[1])})
 	}
 	mode := "legacy" // sd_booted's word for cgroups v1
 	if info.CgroupVersion == "2" {
@@ -39,10 +40,10 @@ func (s *session) managerProperties(ctx context.Context) (properties, error) {
 	if fixed.LastHealthCheck != nil {
 		healthy = fixed.LastHealthCheck()
 	}
-	return properties{
+	return values.Properties{
 		"Version": davit.Release, "ApiVersion": davit.APIVersion, "MinApiVersion": davit.MinAPIVersion, "Features": features(info),
-		"StateDirectory": text(fixed.DataRoot), "RuntimeDirectory": text(fixed.ExecRoot), "Slice": text(fixed.Slice),
-		"StorageDriver": text(fixed.StorageDriver), "FirewallBackend": text(info.FirewallBackend),
+		"StateDirectory": values.Text(fixed.DataRoot), "RuntimeDirectory": values.Text(fixed.ExecRoot), "Slice": values.Text(fixed.Slice),
+		"StorageDriver": values.Text(fixed.StorageDriver), "FirewallBackend": values.Text(info.FirewallBackend),
 		"ListenSockets": sockets, "ControlGroupMode": mode,
 		"NContainers": uint32(info.Containers), "NRunning": uint32(info.Running), "NPaused": uint32(info.Paused),
 		"NImages": uint32(info.Images), "NJobs": waiting, "NFinishedJobs": finished,
@@ -83,37 +84,8 @@ func describeEngine(c *call) ([]any, error) {
 	return document(struct {
 		Version davit.VersionInfo
 		Info    davit.EngineInfo
-		Start   startAccount
-	}{version, info, startOf(c.eng.Start())}, err)
-}
-
-// startAccount is what Describe tells of the daemon's start.
-type startAccount struct {
-	Began, Ready time.Time // Ready is zero until it is
-	Jobs         []startJob
-}
-
-// startJob is a job of the start, with the times of its steps; those that have
-// not come are zero.
-type startJob struct {
-	ID                       uint32
-	Type, Subject            string
-	Parent                   uint32
-	Follow                   bool // lasts as long as the daemon
-	State, Result            string
-	Enqueued, Started, Ended time.Time
-	Steps                    []engine.StepTime
-}
-
-func startOf(s engine.Start) startAccount {
-	a := startAccount{Began: s.Began, Ready: s.Ready, Jobs: []startJob{}}
-	for _, j := range s.Jobs {
-		a.Jobs = append(a.Jobs, startJob{
-			ID: j.ID, Type: j.Type, Subject: j.Subject, Parent: j.Parent, Follow: j.Class == engine.Follow,
-			State: string(j.State), Result: string(j.Result), Enqueued: j.Enqueued, Started: j.Started, Ended: j.Ended, Steps: j.Steps,
-		})
-	}
-	return a
+		Start   values.Account
+	}{version, info, values.Start(c.eng.Start())}, err)
 }
 
 // jobLine is a line of ListJobs, a(ussssdo).
@@ -129,7 +101,7 @@ func listJobs(c *call) ([]any, error) {
 	for _, j := range c.eng.Jobs() {
 		s := j.Snapshot()
 		lines = append(lines, jobLine{
-			s.ID, s.Type, text(s.Subject), string(s.State), string(s.Result), fraction(s), jobPath(s.ID),
+			s.ID, s.Type, values.Text(s.Subject), string(s.State), string(s.Result), values.Fraction(s), values.JobPath(s.ID),
 		})
 	}
 	return []any{lines}, nil
@@ -180,7 +152,7 @@ func getJob(c *call) ([]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []any{jobPath(j.ID())}, nil
+	return []any{values.JobPath(j.ID())}, nil
 }
 
 func cancelJobByID(c *call) ([]any, error) {

@@ -9,17 +9,10 @@ import (
 	godbus "github.com/godbus/dbus/v5"
 
 	"github.com/davit-engine/davit"
-	"github.com/davit-engine/davit/dbus/host"
 	"github.com/davit-engine/davit/dbus/parameters"
+	"github.com/davit-engine/davit/dbus/values"
 	"github.com/davit-engine/davit/engine"
 )
-
-func networkProperties(n davit.NetworkInfo) properties {
-	return properties{
-		"Id": text(n.ID), "Name": text(n.Name), "Driver": text(n.Driver), "Scope": "local", "Internal": n.Internal,
-		"InterfaceName": text(n.Link), "InterfaceIndex": host.InterfaceIndex(n.Link), "CreateTimestamp": usec(n.Created),
-	}
-}
 
 // networkLine is a line of ListNetworks, a(ssssto).
 type networkLine struct {
@@ -37,7 +30,7 @@ func listNetworks(c *call) ([]any, error) {
 	lines := []networkLine{}
 	for _, n := range list {
 		lines = append(lines, networkLine{
-			text(n.ID), text(n.Name), text(n.Driver), text(n.Link), usec(n.Created), pathOf("network", n.ID),
+			values.Text(n.ID), values.Text(n.Name), values.Text(n.Driver), values.Text(n.Link), values.USec(n.Created), values.Path("network", n.ID),
 		})
 	}
 	return []any{lines}, err
@@ -45,7 +38,7 @@ func listNetworks(c *call) ([]any, error) {
 
 func getNetwork(c *call) ([]any, error) {
 	n, err := ask(c, davit.NetworkInspect{Network: arg[string](c, 0)})
-	return []any{pathOf("network", n.ID)}, err
+	return []any{values.Path("network", n.ID)}, err
 }
 
 func describeNetwork(c *call, n davit.NetworkInfo) ([]any, error) {
@@ -58,13 +51,6 @@ func reapplyNetworks(c *call) ([]any, error) {
 		return nil, err
 	}
 	return c.submit(davit.ReapplyNetworks{})
-}
-
-func volumeProperties(v davit.Volume, references int) properties {
-	return properties{
-		"Name": text(v.Name), "Driver": text(v.Driver), "Mountpoint": text(v.Mountpoint), "CreateTimestamp": usec(v.Created),
-		"NReferences": uint32(references),
-	}
 }
 
 // references counts the containers that mount a volume.
@@ -94,14 +80,14 @@ func listVolumes(c *call) ([]any, error) {
 	list, err := ask(c, davit.Volumes{Filters: filters})
 	lines := []volumeLine{}
 	for _, v := range list {
-		lines = append(lines, volumeLine{text(v.Name), text(v.Driver), text(v.Mountpoint), usec(v.Created), pathOf("volume", v.Name)})
+		lines = append(lines, volumeLine{values.Text(v.Name), values.Text(v.Driver), values.Text(v.Mountpoint), values.USec(v.Created), values.Path("volume", v.Name)})
 	}
 	return []any{lines}, err
 }
 
 func getVolume(c *call) ([]any, error) {
 	v, err := ask(c, davit.VolumeInspect{Volume: arg[string](c, 0)})
-	return []any{pathOf("volume", v.Name)}, err
+	return []any{values.Path("volume", v.Name)}, err
 }
 
 // createVolume translates CreateVolume(name, driver, options, flags); options

@@ -10,34 +10,28 @@ import (
 	"strings"
 
 	godbus "github.com/godbus/dbus/v5"
-	"github.com/opencontainers/go-digest"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/dbus/objectpath"
 	"github.com/davit-engine/davit/dbus/refusal"
+	"github.com/davit-engine/davit/dbus/values"
 	"github.com/davit-engine/davit/engine"
 )
-
-// rootPath is the path of the object with the Manager interface.
-const rootPath godbus.ObjectPath = "/org/davit/Engine1"
-
-// properties are the values of an object's properties by their names.
-type properties map[string]any
 
 // object is what a path names.
 type object struct {
 	iface      string // "" for a node that is only there for its children
 	thing      any    // what the interface's handlers work on
-	properties func(context.Context) (properties, error)
+	properties func(context.Context) (values.Properties, error)
 	// set changes a property that can be written; nil: none can.
 	set      func(c *call, name string, value godbus.Variant) error
 	children func(context.Context) ([]string, error) // nil: there are none
 }
 
-// manager is the thing behind rootPath.
+// manager is the thing behind values.Root.
 type manager struct{}
 
-// collection is a directory of objects below rootPath. Keys are what path
+// collection is a directory of objects below values.Root. Keys are what path
 // elements decode to.
 type collection struct {
 	name, iface string
@@ -60,10 +54,10 @@ func collections() []collection {
 
 // static tells whether the path exists whatever the engine does.
 func static(path godbus.ObjectPath) bool {
-	if path == rootPath || path == logControlPath || len(childrenOf(path)) > 0 {
+	if path == values.Root || path == logControlPath || len(childrenOf(path)) > 0 {
 		return true
 	}
-	dir, ok := strings.CutPrefix(string(path), string(rootPath)+"/")
+	dir, ok := strings.CutPrefix(string(path), string(values.Root)+"/")
 	return ok && slices.ContainsFunc(collections(), func(c collection) bool { return c.name == dir })
 }
 
@@ -71,7 +65,7 @@ func static(path godbus.ObjectPath) bool {
 // are.
 func childrenOf(path godbus.ObjectPath) (names []string) {
 	above := strings.TrimSuffix(string(path), "/") + "/"
-	for _, object := range []godbus.ObjectPath{rootPath, logControlPath} {
+	for _, object := range []godbus.ObjectPath{values.Root, logControlPath} {
 		if rest, ok := strings.CutPrefix(string(object), above); ok {
 			name, _, _ := strings.Cut(rest, "/")
 			names = append(names, name)
@@ -82,10 +76,10 @@ func childrenOf(path godbus.ObjectPath) (names []string) {
 
 // resolve finds the object of a path.
 func (s *session) resolve(ctx context.Context, path godbus.ObjectPath) (object, error) {
-	switch below, ok := strings.CutPrefix(string(path), string(rootPath)+"/"); {
+	switch below, ok := strings.CutPrefix(string(path), string(values.Root)+"/"); {
 	case ok:
 		return s.resolveBelow(ctx, path, below)
-	case path == rootPath:
+	case path == values.Root:
 		return object{iface: managerInterface, thing: manager{}, properties: s.managerProperties, children: func(context.Context) (names []string, _ error) {
 			for _, c := range collections() {
 				names = append(names, c.name)
@@ -141,22 +135,6 @@ func unknown(path godbus.ObjectPath) error {
 	return refusal.New(refusal.NameUnknownObject, "no such object: %s", path)
 }
 
-func pathOf(dir, key string) godbus.ObjectPath {
-	return rootPath + "/" + godbus.ObjectPath(dir+"/"+objectpath.Escape(key))
-}
-
-func jobPath(id uint32) godbus.ObjectPath { return pathOf("job", strconv.FormatUint(uint64(id), 10)) }
-
-func containerPath(id string) godbus.ObjectPath { return pathOf("container", id) }
-
-// imagePath leaves the algorithm out: every image id is a sha256.
-func imagePath(id digest.Digest) godbus.ObjectPath { return pathOf("image", hexOf(id)) }
-
-func hexOf(id digest.Digest) string {
-	_, hex, _ := strings.Cut(string(id), ":")
-	return hex
-}
-
 func (s *session) findJob(_ context.Context, key string) (object, error) {
 	id, err := strconv.ParseUint(key, 10, 32)
 	if err != nil || strconv.FormatUint(id, 10) != key {
@@ -166,9 +144,9 @@ func (s *session) findJob(_ context.Context, key string) (object, error) {
 	if err != nil {
 		return object{}, err
 	}
-	return object{thing: j, properties: func(ctx context.Context) (properties, error) {
+	return object{thing: j, properties: func(ctx context.Context) (values.Properties, error) {
 		snap := j.Snapshot()
-		p := jobProperties(s.clock, snap)
+		p := values.Job(s.clock, snap)
 		p["SubjectPath"] = s.subjectPath(ctx, snap)
 		return p, nil
 	}}, nil
@@ -187,9 +165,9 @@ func (s *session) findContainer(ctx context.Context, key string) (object, error)
 	if err == nil && c.ID != key {
 		err = davit.Errorf(davit.NoSuchContainer, "no such container: %s", key) // only the whole id is a path
 	}
-	return object{thing: c, properties: func(context.Context) (properties, error) {
-		p := containerProperties(c)
-		maps.Copy(p, hostProperties(c))
+	return object{thing: c, properties: func(context.Context) (values.Properties, error) {
+		p := values.Container(c)
+		maps.Copy(p, values.Host(c))
 		return p, nil
 	}}, err
 }
@@ -205,7 +183,7 @@ func (s *session) containerKeys(ctx context.Context) ([]string, error) {
 
 func (s *session) findExec(ctx context.Context, key string) (object, error) {
 	x, err := engine.Do(ctx, s.eng, davit.ExecInspect{ID: key})
-	return object{thing: x, properties: func(context.Context) (properties, error) { return execProperties(x), nil }}, err
+	return object{thing: x, properties: func(context.Context) (values.Properties, error) { return values.Exec(x), nil }}, err
 }
 
 // execKeys lists the sessions that run.
@@ -220,17 +198,17 @@ func (s *session) execKeys(ctx context.Context) ([]string, error) {
 
 func (s *session) findImage(ctx context.Context, key string) (object, error) {
 	i, err := engine.Do(ctx, s.eng, davit.ImageInspect{Image: "sha256:" + key})
-	if err == nil && hexOf(i.ID) != key {
+	if err == nil && values.Hex(i.ID) != key {
 		err = davit.Errorf(davit.NoSuchImage, "no such image: %s", key)
 	}
-	return object{thing: i, properties: func(context.Context) (properties, error) { return imageProperties(i), nil }}, err
+	return object{thing: i, properties: func(context.Context) (values.Properties, error) { return values.Image(i), nil }}, err
 }
 
 func (s *session) imageKeys(ctx context.Context) ([]string, error) {
 	list, err := engine.Do(ctx, s.eng, davit.Images{})
 	var keys []string
 	for _, i := range list {
-		keys = append(keys, hexOf(i.ID))
+		keys = append(keys, values.Hex(i.ID))
 	}
 	return keys, err
 }
@@ -240,7 +218,7 @@ func (s *session) findNetwork(ctx context.Context, key string) (object, error) {
 	if err == nil && n.ID != key {
 		err = davit.Errorf(davit.NoSuchNetwork, "no such network: %s", key)
 	}
-	return object{thing: n, properties: func(context.Context) (properties, error) { return networkProperties(n), nil }}, err
+	return object{thing: n, properties: func(context.Context) (values.Properties, error) { return values.Network(n), nil }}, err
 }
 
 func (s *session) networkKeys(ctx context.Context) ([]string, error) {
@@ -254,9 +232,9 @@ func (s *session) networkKeys(ctx context.Context) ([]string, error) {
 
 func (s *session) findVolume(ctx context.Context, key string) (object, error) {
 	v, err := engine.Do(ctx, s.eng, davit.VolumeInspect{Volume: key})
-	return object{thing: v, properties: func(ctx context.Context) (properties, error) {
+	return object{thing: v, properties: func(ctx context.Context) (values.Properties, error) {
 		n, err := s.references(ctx, v.Name)
-		return volumeProperties(v, n), err
+		return values.Volume(v, n), err
 	}}, err
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/davit-engine/davit/dbus/catalog"
 	"github.com/davit-engine/davit/dbus/host"
 	"github.com/davit-engine/davit/dbus/quota"
+	"github.com/davit-engine/davit/dbus/values"
 	"github.com/davit-engine/davit/dbus/wire"
 	"github.com/davit-engine/davit/engine"
 )
@@ -271,7 +272,7 @@ func (s *Server) Ping(ctx context.Context) error {
 	if sess == nil {
 		return errors.New("the bus is not being served")
 	}
-	obj := sess.conn.Object(davit.BusName, rootPath)
+	obj := sess.conn.Object(davit.BusName, values.Root)
 	if err := obj.CallWithContext(ctx, peerInterface+".Ping", godbus.FlagNoAutoStart).Err; err != nil {
 		return fmt.Errorf("cannot ping %s: %w", davit.BusName, err)
 	}

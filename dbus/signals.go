@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/dbus/values"
 	"github.com/davit-engine/davit/engine"
 )
 
@@ -27,29 +28,29 @@ func (s *session) emit(path godbus.ObjectPath, iface, member string, body ...any
 }
 
 // changed tells of properties whose values changed.
-func (s *session) changed(path godbus.ObjectPath, iface string, p properties, invalid ...string) {
-	s.emit(path, propertiesInterface, "PropertiesChanged", iface, p.variants(), append([]string{}, invalid...))
+func (s *session) changed(path godbus.ObjectPath, iface string, p values.Properties, invalid ...string) {
+	s.emit(path, propertiesInterface, "PropertiesChanged", iface, p.Variants(), append([]string{}, invalid...))
 }
 
 // notice turns the engine's notices into signals, in their order.
 func (s *session) notice(n engine.Notice) {
 	snap := n.Job.Snapshot()
-	path := jobPath(snap.ID)
-	p := jobProperties(s.clock, snap)
+	path := values.JobPath(snap.ID)
+	p := values.Job(s.clock, snap)
 	switch n.Kind {
 	case engine.JobNew:
-		s.emit(rootPath, managerInterface, "JobNew", snap.ID, path, p["Subject"])
+		s.emit(values.Root, managerInterface, "JobNew", snap.ID, path, p["Subject"])
 		s.changedJobs(1)
 		s.reloads(snap, 1)
 	case engine.JobChanged:
-		s.changed(path, jobInterface, p.only("State", "Phase", "StartTimestamp", "StartTimestampMonotonic"))
+		s.changed(path, jobInterface, p.Only("State", "Phase", "StartTimestamp", "StartTimestampMonotonic"))
 	case engine.JobProgress:
-		s.emit(path, jobInterface, "ProgressUpdate", text(n.Progress.Phase), text(n.Progress.Item), n.Progress.Current, total(n.Progress))
+		s.emit(path, jobInterface, "ProgressUpdate", values.Text(n.Progress.Phase), values.Text(n.Progress.Item), n.Progress.Current, values.Total(n.Progress))
 	case engine.JobRemoved:
-		s.changed(path, jobInterface, p.only("State", "Result", "Phase", "ErrorName", "ErrorMessage",
+		s.changed(path, jobInterface, p.Only("State", "Result", "Phase", "ErrorName", "ErrorMessage",
 			"StartTimestamp", "StartTimestampMonotonic", "FinishTimestamp", "FinishTimestampMonotonic"))
 		s.reloads(snap, -1)
-		s.emit(rootPath, managerInterface, "JobRemoved", snap.ID, path, p["Subject"], p["Result"])
+		s.emit(values.Root, managerInterface, "JobRemoved", snap.ID, path, p["Subject"], p["Result"])
 		s.changedJobs(-1)
 	}
 }
@@ -63,7 +64,7 @@ func (s *session) reloads(j engine.Snapshot, by int) {
 	before := s.reloading
 	s.reloading += by
 	if (before > 0) != (s.reloading > 0) {
-		s.emit(rootPath, managerInterface, "Reloading", s.reloading > 0)
+		s.emit(values.Root, managerInterface, "Reloading", s.reloading > 0)
 	}
 }
 
@@ -71,7 +72,7 @@ func (s *session) reloads(j engine.Snapshot, by int) {
 // new ones.
 func (s *session) changedJobs(by int) {
 	s.active += by
-	s.changed(rootPath, managerInterface, properties{"NJobs": uint32(max(0, s.active))})
+	s.changed(values.Root, managerInterface, values.Properties{"NJobs": uint32(max(0, s.active))})
 }
 
 // eventsRetry is the pause before events are followed again after the job that
@@ -142,9 +143,9 @@ func (f *follower) event(e davit.Event) error {
 	case "image":
 		f.refresh(true)
 	case "network":
-		f.announce(e, "Network", pathOf("network", e.ActorID))
+		f.announce(e, "Network", values.Path("network", e.ActorID))
 	case "volume":
-		f.announce(e, "Volume", pathOf("volume", e.ActorID))
+		f.announce(e, "Volume", values.Path("volume", e.ActorID))
 	}
 	return nil
 }
@@ -153,9 +154,9 @@ func (f *follower) event(e davit.Event) error {
 func (f *follower) announce(e davit.Event, kind string, path godbus.ObjectPath) {
 	switch e.Action {
 	case "create":
-		f.emit(rootPath, managerInterface, kind+"New", text(e.ActorID), path)
+		f.emit(values.Root, managerInterface, kind+"New", values.Text(e.ActorID), path)
 	case "destroy":
-		f.emit(rootPath, managerInterface, kind+"Removed", text(e.ActorID), path)
+		f.emit(values.Root, managerInterface, kind+"Removed", values.Text(e.ActorID), path)
 	}
 }
 
@@ -167,11 +168,11 @@ func (f *follower) exec(e davit.Event) {
 	if err != nil {
 		return
 	}
-	f.changed(execPath(id), execInterface, execProperties(x).only("State", "Leader", "ExitStatus"))
+	f.changed(values.ExecPath(id), execInterface, values.Exec(x).Only("State", "Leader", "ExitStatus"))
 }
 
 func (f *follower) container(e davit.Event) {
-	path := containerPath(e.ActorID)
+	path := values.ContainerPath(e.ActorID)
 	status := davit.StatusDead
 	switch action, _, _ := strings.Cut(e.Action, ":"); action {
 	case "create":
@@ -188,12 +189,12 @@ func (f *follower) container(e davit.Event) {
 			return // it has been removed, which is told by another event
 		}
 		status = c.State.Status
-		f.changed(path, containerInterface, containerProperties(c).only(containerChanges()...), containerInvalid()...)
+		f.changed(path, containerInterface, values.Container(c).Only(values.ContainerChanges()...), values.ContainerInvalid()...)
 	default:
 		return // attach, resize, …: no property changes
 	}
 	if f.setRunning(e.ActorID, status) {
-		f.changed(rootPath, managerInterface, properties{"NRunning": uint32(len(f.running))})
+		f.changed(values.Root, managerInterface, values.Properties{"NRunning": uint32(len(f.running))})
 	}
 }
 
@@ -211,14 +212,14 @@ func (f *follower) refresh(tell bool) {
 		switch {
 		case !tell:
 		case !known:
-			f.emit(rootPath, managerInterface, "ImageNew", string(i.ID), imagePath(i.ID))
+			f.emit(values.Root, managerInterface, "ImageNew", string(i.ID), values.ImagePath(i.ID))
 		case !slices.Equal(tags, i.Tags):
-			f.changed(imagePath(i.ID), imageInterface, properties{"References": texts(i.Tags), "Digests": texts(i.Digests)})
+			f.changed(values.ImagePath(i.ID), imageInterface, values.Properties{"References": values.Texts(i.Tags), "Digests": values.Texts(i.Digests)})
 		}
 	}
 	for id := range f.images {
 		if _, ok := now[id]; !ok && tell {
-			f.emit(rootPath, managerInterface, "ImageRemoved", string(id), imagePath(id))
+			f.emit(values.Root, managerInterface, "ImageRemoved", string(id), values.ImagePath(id))
 		}
 	}
 	f.images = now

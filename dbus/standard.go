@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"time"
 
 	godbus "github.com/godbus/dbus/v5"
 
 	"github.com/davit-engine/davit/dbus/refusal"
+	"github.com/davit-engine/davit/dbus/values"
 )
 
 func ping(*call) ([]any, error) { return nil, nil }
@@ -22,7 +22,7 @@ func machineID(*call) ([]any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the machine id: %w", err)
 	}
-	return []any{text(string(bytes.TrimSpace(id)))}, nil
+	return []any{values.Text(string(bytes.TrimSpace(id)))}, nil
 }
 
 func introspectObject(c *call) ([]any, error) {
@@ -42,7 +42,7 @@ func introspectObject(c *call) ([]any, error) {
 }
 
 // propertiesOf returns the properties of one interface of the call's object.
-func propertiesOf(c *call, iface string) (properties, error) {
+func propertiesOf(c *call, iface string) (values.Properties, error) {
 	switch {
 	case iface != "" && iface == c.object.iface:
 		return c.object.properties(asDaemon(c.ctx))
@@ -54,11 +54,11 @@ func propertiesOf(c *call, iface string) (properties, error) {
 
 func getProperty(c *call) ([]any, error) {
 	name := arg[string](c, 1)
-	values, err := propertiesOf(c, arg[string](c, 0))
+	known, err := propertiesOf(c, arg[string](c, 0))
 	if err != nil {
 		return nil, err
 	}
-	v, ok := values[name]
+	v, ok := known[name]
 	if !ok {
 		return nil, refusal.New(refusal.NameUnknownProperty, "%s has no property %s", c.path, name)
 	}
@@ -66,11 +66,11 @@ func getProperty(c *call) ([]any, error) {
 }
 
 func getAllProperties(c *call) ([]any, error) {
-	values, err := propertiesOf(c, arg[string](c, 0))
+	known, err := propertiesOf(c, arg[string](c, 0))
 	if err != nil {
 		return nil, err
 	}
-	return []any{values.variants()}, nil
+	return []any{known.Variants()}, nil
 }
 
 // setProperty sets one of those that the interface says can be.
@@ -83,31 +83,6 @@ func setProperty(c *call) ([]any, error) {
 		return nil, refusal.New(refusal.NamePropertyReadOnly, "property %s is read-only", name)
 	}
 	return nil, c.object.set(c, name, arg[godbus.Variant](c, 2))
-}
-
-func (p properties) variants() map[string]godbus.Variant {
-	out := make(map[string]godbus.Variant, len(p))
-	for name, v := range p {
-		out[name] = godbus.MakeVariant(v)
-	}
-	return out
-}
-
-// only returns the named properties.
-func (p properties) only(names ...string) properties {
-	out := properties{}
-	for _, n := range names {
-		out[n] = p[n]
-	}
-	return out
-}
-
-// usec returns microseconds since the epoch, 0 for no time.
-func usec(t time.Time) uint64 {
-	if t.IsZero() || t.UnixMicro() < 0 {
-		return 0
-	}
-	return uint64(t.UnixMicro())
 }
 
 // document answers with v as JSON. Valid JSON holds neither invalid UTF-8 nor

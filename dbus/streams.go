@@ -203,7 +203,7 @@ func (st *stream) fds(names []string) []namedFD {
 }
 
 // only is the caller's end of a stream that has one.
-func (st *stream) only() godbus.UnixFD { return godbus.UnixFD(st.theirs["out"].Fd()) }
+func (st *stream) Only() godbus.UnixFD { return godbus.UnixFD(st.theirs["out"].Fd()) }
 
 // follow answers with the reading end of a pipe that a follow job writes to.
 // request makes the request of the writer; it calls begin when the job has
@@ -221,7 +221,7 @@ func (c *call) follow(prompt bool, request func(w io.Writer, begin func()) engin
 	if _, err := st.start(request(lent.Of(w), st.begin), prompt); err != nil {
 		return nil, err
 	}
-	return []any{st.only()}, nil
+	return []any{st.Only()}, nil
 }
 
 // checkStreams refuses names of streams that there are not: what has a

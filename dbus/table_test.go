@@ -8,13 +8,13 @@ import (
 	"strings"
 	"testing"
 
-	godbus "github.com/godbus/dbus/v5"
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/dbus/catalog"
 	"github.com/davit-engine/davit/dbus/host"
+	"github.com/davit-engine/davit/dbus/values"
 	"github.com/davit-engine/davit/engine"
+	godbus "github.com/godbus/dbus/v5"
+	"github.com/google/go-cmp/cmp"
 )
 
 // TestTable holds the table of methods against the XML files, both ways.
@@ -55,17 +55,17 @@ func TestPropertyTypes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tests := map[string]properties{
-		jobInterface:        jobProperties(host.NewClock(), engine.Snapshot{}),
-		containerInterface:  containerProperties(davit.ContainerInfo{}),
-		execInterface:       execProperties(davit.Exec{}),
-		imageInterface:      imageProperties(davit.Image{}),
-		networkInterface:    networkProperties(davit.NetworkInfo{}),
-		volumeInterface:     volumeProperties(davit.Volume{}, 0),
+	tests := map[string]values.Properties{
+		jobInterface:        values.Job(host.NewClock(), engine.Snapshot{}),
+		containerInterface:  values.Container(davit.ContainerInfo{}),
+		execInterface:       values.Exec(davit.Exec{}),
+		imageInterface:      values.Image(davit.Image{}),
+		networkInterface:    values.Network(davit.NetworkInfo{}),
+		volumeInterface:     values.Volume(davit.Volume{}, 0),
 		logControlInterface: log,
 	}
 	tests[jobInterface]["SubjectPath"] = godbus.ObjectPath("/")
-	maps.Copy(tests[containerInterface], hostProperties(davit.ContainerInfo{}))
+	maps.Copy(tests[containerInterface], values.Host(davit.ContainerInfo{}))
 	for iface, p := range tests {
 		want, got := map[string]string{}, map[string]string{}
 		for _, x := range c[iface].Properties {
@@ -78,7 +78,7 @@ func TestPropertyTypes(t *testing.T) {
 			t.Errorf("%s: XML (-) and properties (+) differ:\n%s", iface, d)
 		}
 	}
-	for _, name := range slices.Concat(containerChanges(), containerInvalid()) {
+	for _, name := range slices.Concat(values.ContainerChanges(), values.ContainerInvalid()) {
 		if _, ok := tests[containerInterface][name]; !ok {
 			t.Errorf("%s is not a property of containers", name)
 		}
