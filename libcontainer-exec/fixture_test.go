@@ -137,7 +137,7 @@ func (h *host) makeImage() {
 	p, err := os.ReadFile("/bin/busybox")
 	h.must(err)
 	h.must(os.WriteFile(filepath.Join(image, "bin/busybox"), p, 0o755))
-	for _, name := range strings.Fields("sh cat echo id ls env mount sleep true false head dd kill hostname stty pwd touch grep wc ip ps yes tr printf stat test ulimit df awk mkdir seq rm") {
+	for _, name := range strings.Fields("sh cat echo id ls env mount sleep true false head dd kill hostname stty pwd touch grep wc ip ps yes tr uname printf stat test ulimit df awk mkdir seq rm") {
 		h.must(os.Symlink("busybox", filepath.Join(image, "bin", name)))
 	}
 	h.must(os.WriteFile(filepath.Join(image, "etc/passwd"), []byte("root:x:0:0:root:/root:/bin/sh\nsomeone:x:1000:1000::/home/someone:/bin/sh\n"), 0o644))

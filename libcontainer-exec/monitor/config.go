@@ -98,6 +98,9 @@ func newProcess(p *specs.Process, tty bool) (*libcontainer.Process, error) {
 		Args: p.Args, Env: p.Env, Cwd: p.Cwd,
 		UID: int(p.User.UID), GID: int(p.User.GID),
 		NoNewPrivileges: &p.NoNewPrivileges,
+		// Warnings and worse, in logrus's numbers. Left empty it is all that its C
+		// part has to say, thirty lines that are encoded, passed and decoded.
+		LogLevel: "3",
 		Capabilities: &configs.Capabilities{
 			Bounding: p.Capabilities.Bounding, Effective: p.Capabilities.Effective, Permitted: p.Capabilities.Permitted,
 		},

@@ -135,10 +135,7 @@ func execute(req Request) (protocol.Report, error) {
 	if err != nil {
 		return protocol.Report{}, err
 	}
-	if req.Filters != "" {
-		os.Args[0] = filtercache.Reader(req.Filters)
-	}
-	if err := container.Start(process); err != nil {
+	if err := startCached(container, process, req.Filters); err != nil {
 		return protocol.Report{}, fail(startKind(root, oci), err)
 	}
 	pid, err := process.Pid()
@@ -148,20 +145,21 @@ func execute(req Request) (protocol.Report, error) {
 	return protocol.Report{Pid: pid}, nil
 }
 
-// startCached starts a container's first process with the kept filters at hand.
-// Without them it is only slower.
+// startCached starts a process with the kept filters at hand, of which a new
+// container's first may leave another. Without them it is only slower.
 func startCached(c *libcontainer.Container, p *libcontainer.Process, dir string) error {
 	if dir == "" {
 		return c.Start(p)
 	}
-	pending, name, err := filtercache.Prepare(dir)
+	offer, err := filtercache.New(dir, p.Init)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "davit-monitor:", err)
 		return c.Start(p)
 	}
-	os.Args[0] = name // what libcontainer names init
+	defer offer.Close()
+	os.Args[0], p.ExtraFiles = offer.Name, offer.Files // libcontainer names init after this process
 	err = c.Start(p)
-	if err := pending.Collect(); err != nil {
+	if err := offer.Collect(); err != nil {
 		fmt.Fprintln(os.Stderr, "davit-monitor:", err)
 	}
 	return err
