@@ -50,10 +50,13 @@ type (
 	}
 
 	// Events follows events until ctx ends, Until has passed, or Emit fails.
+	// Ready, unless nil, is called once it is certain that nothing is missed
+	// from then on, before the first Emit.
 	Events struct {
 		Returns[Nothing]
 		Since, Until time.Time
 		Filters      map[string][]string
+		Ready        func()            `json:"-"`
 		Emit         func(Event) error `json:"-"`
 	}
 

@@ -28,10 +28,12 @@ type route struct {
 	// one of that name may hold, separated by spaces. refuses are those that are
 	// refused when they are set, and why. What is in neither is ignored, as
 	// Docker does: clients send more than they mean. docs/api.md is made of this,
-	// and a test holds it against what the API documents.
+	// and a test holds it against what the API documents. remarks are for it
+	// alone: why the handler refuses a parameter, or why one has no effect.
 	query   string
 	filters string
 	refuses notes
+	remarks notes
 
 	segments []string
 	rest     int // index of the {name...} segment, -1 for none

@@ -48,6 +48,7 @@ func ofContainers() []route {
 		{
 			method: "POST", pattern: "/containers/{id}/start", handle: startContainer, query: "detachKeys",
 			refuses: notes{"checkpoint": "there are no checkpoints yet", "checkpoint-dir": "there are no checkpoints yet"},
+			remarks: notes{"detachKeys": "what is no sequence is refused; a start attaches nothing"},
 		},
 		{method: "POST", pattern: "/containers/{id}/stop", handle: stopContainer, query: "signal t"},
 		{method: "POST", pattern: "/containers/{id}/restart", handle: restartContainer, query: "signal t"},
@@ -62,7 +63,10 @@ func ofContainers() []route {
 		{method: "HEAD", pattern: "/containers/{id}/archive", handle: statPath, query: "path"},
 		{method: "PUT", pattern: "/containers/{id}/archive", handle: putArchive, query: "copyUIDGID noOverwriteDirNonDir path"},
 		{method: "POST", pattern: "/containers/{id}/exec", handle: createExec},
-		{method: "DELETE", pattern: "/containers/{id}", handle: deleteContainer, query: "force link v"},
+		{
+			method: "DELETE", pattern: "/containers/{id}", handle: deleteContainer, query: "force link v",
+			remarks: notes{"link": "a container has the one name"},
+		},
 		{method: "POST", pattern: "/exec/{id}/start", handle: startExec},
 		{method: "POST", pattern: "/exec/{id}/resize", handle: resizeExec, query: "h w"},
 		{method: "GET", pattern: "/exec/{id}/json", handle: inspectExec},

@@ -423,6 +423,7 @@ func TestEvents(t *testing.T) {
 	d := openDoor(t)
 	at := time.Unix(1700000000, 5)
 	handle(d, engine.Follow, func(ctx context.Context, _ *engine.Job, q davit.Events) (davit.Nothing, error) {
+		q.Ready()
 		e := davit.Event{Type: "container", Action: "start", ActorID: "abc", Attributes: map[string]string{"image": "busybox", "filters": fmt.Sprint(q.Filters)}, Time: at}
 		if err := q.Emit(e); err != nil {
 			return davit.Nothing{}, err

@@ -9,12 +9,10 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/api/wire"
-	"github.com/davit-engine/davit/engine"
 	"github.com/moby/moby/api/types"
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/registry"
@@ -150,12 +148,13 @@ func getEvents(c *call) error {
 	}
 	mediaType, prefix := eventFormat(c)
 	out := c.chunked()
-	var begin sync.Once
-	start := func() { begin.Do(func() { out.begin(mediaType) }) }
 	wait := c.awaitJob(q)
-	q.Emit = func(e davit.Event) error {
+	// The client waits for the header before it does what it wants to hear of.
+	q.Ready = func() {
 		wait()
-		start()
+		out.begin(mediaType)
+	}
+	q.Emit = func(e davit.Event) error {
 		b, err := json.Marshal(eventMessage(e, c.version))
 		if err != nil {
 			return err
@@ -163,27 +162,9 @@ func getEvents(c *call) error {
 		_, err = out.Write(append(append([]byte(prefix), b...), '\n'))
 		return err
 	}
-	return followFrom(c, q, start)
-}
-
-// followFrom runs a follow job whose reply begins at once: the client waits
-// for the header before it does what it wants to hear of.
-func followFrom[Q engine.Typed[R], R any](c *call, q Q, start func()) error {
 	ctx, cancel := c.server.calls.follow(c.r.Context())
 	defer cancel()
-	j, err := c.submit(ctx, q)
-	if err != nil {
-		return err
-	}
-	select {
-	case <-j.Done(): // it failed at once: HTTP can still say so
-	default:
-		start()
-	}
-	<-j.Done()
-	if _, err = engine.Result(c.r.Context(), j, q); err == nil {
-		start()
-	}
+	_, err = follow(ctx, c, q)
 	return err
 }
 

@@ -128,6 +128,20 @@ var UpdateRefusals = []Refusal{
 	{Field: "Ulimits", Why: atCreate},
 }
 
+// CreateAnswers are fields of a create request that are answers and no questions:
+// inspect tells them of an endpoint, and they mean nothing when they are sent.
+var CreateAnswers = []string{
+	"NetworkingConfig.EndpointsConfig.DNSNames",
+	"NetworkingConfig.EndpointsConfig.EndpointID",
+	"NetworkingConfig.EndpointsConfig.Gateway",
+	"NetworkingConfig.EndpointsConfig.GlobalIPv6Address",
+	"NetworkingConfig.EndpointsConfig.GlobalIPv6PrefixLen",
+	"NetworkingConfig.EndpointsConfig.IPAddress",
+	"NetworkingConfig.EndpointsConfig.IPPrefixLen",
+	"NetworkingConfig.EndpointsConfig.IPv6Gateway",
+	"NetworkingConfig.EndpointsConfig.NetworkID",
+}
+
 // VolumeRefusals are those of POST /volumes/create.
 var VolumeRefusals = []Refusal{{Field: "ClusterVolumeSpec", Why: ": this node is not a swarm manager"}}
 
@@ -164,14 +178,15 @@ func refuse[T any](table []Refusal) refusing[T] {
 		for i, path := range compiled() {
 			r := &table[i]
 			if v, found := r.find(reflect.ValueOf(v), path); found {
-				return unsupported("%s%s is not supported%s", r.Field, shown(v), r.reason())
+				return unsupported("%s%s is not supported%s", r.Field, shown(v), r.Reason())
 			}
 		}
 		return nil
 	}
 }
 
-func (r *Refusal) reason() string {
+// Reason is how the refusal's text ends after "is not supported".
+func (r *Refusal) Reason() string {
 	if r.Why == "" {
 		return " yet"
 	}

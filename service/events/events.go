@@ -52,6 +52,9 @@ func (l *Log) Follow(ctx context.Context, _ *engine.Job, q davit.Events) (davit.
 		ctx, cancel = context.WithDeadline(ctx, q.Until)
 		defer cancel()
 	}
+	if q.Ready != nil {
+		q.Ready()
+	}
 	for replay := next == 0; ; replay = false {
 		batch, n, lost, changed := l.ring.After(next)
 		if lost && !replay {
