@@ -20,7 +20,6 @@ import (
 const (
 	defaultStopSignal  = 15 // SIGTERM
 	defaultStopTimeout = 10 * time.Second
-	defaultCPUPeriod   = 100_000 // microseconds
 )
 
 // seccompDir keeps compiled filters, below the exec root.
@@ -50,8 +49,8 @@ func makeSpec(l davit.Launch, o *Options, launcher string) (*protocol.Spec, erro
 			Name: c.Name, Hostname: l.Hostname, Domainname: c.Config.Domainname,
 			Args: append([]string{c.Path}, c.Args...), Env: c.Config.Env, Cwd: c.Config.WorkingDir,
 			User: c.Config.User, GroupAdd: h.GroupAdd, Mounts: mounts, OwnNetns: l.OwnNetns,
-			Security: security, Resources: convertResources(h), Sysctls: h.Sysctls,
-			ShmSize: h.ShmSize, OomScore: h.OomScoreAdj,
+			Security: security, Resources: convertResources(&h.Resources), Sysctls: h.Sysctls,
+			ShmSize: h.ShmSize, OomScore: h.OomScoreAdj, Umask: h.Umask, Annotations: h.Annotations,
 		},
 	}
 	for _, u := range h.Ulimits {
@@ -127,54 +126,6 @@ func parseSize(s string) (int64, error) {
 		return 0, fmt.Errorf("%q is not a size", s)
 	}
 	return n << shift, nil
-}
-
-func convertResources(h *davit.HostConfig) protocol.Resources {
-	r := protocol.Resources{
-		Memory: h.Memory, MemorySwap: h.MemorySwap,
-		CPUShares: uint64(max(h.CPUShares, 0)), CPUPeriod: uint64(max(h.CPUPeriod, 0)), CPUQuota: h.CPUQuota,
-		CpusetCpus: h.CpusetCpus,
-	}
-	if h.PidsLimit != nil {
-		r.Pids = max(*h.PidsLimit, 0)
-	}
-	if r.Memory > 0 && r.MemorySwap == 0 {
-		r.MemorySwap = 2 * r.Memory // Docker: as much swap as memory
-	}
-	if h.NanoCPUs > 0 {
-		r.CPUPeriod = defaultCPUPeriod
-		r.CPUQuota = h.NanoCPUs / 1e9 * defaultCPUPeriod
-		r.CPUQuota += h.NanoCPUs % 1e9 * defaultCPUPeriod / 1e9
-	}
-	return r
-}
-
-// convertSecurity reads --security-opt.
-func convertSecurity(h *davit.HostConfig) (protocol.Security, error) {
-	s := protocol.Security{
-		Privileged: h.Privileged, ReadonlyRootfs: h.ReadonlyRootfs, CapAdd: h.CapAdd, CapDrop: h.CapDrop,
-	}
-	for _, opt := range h.SecurityOpt {
-		key, value, found := strings.Cut(opt, "=")
-		if !found {
-			key, value, _ = strings.Cut(opt, ":") // the old form
-		}
-		switch {
-		case key == "no-new-privileges" && (value == "" || value == "true"):
-			s.NoNewPrivileges = true
-		case key == "no-new-privileges" && value == "false":
-			s.NoNewPrivileges = false
-		case key == "seccomp" && value == "builtin":
-			s.Seccomp = ""
-		case key == "seccomp" && value != "":
-			s.Seccomp = value
-		case key == "apparmor" && value == "unconfined", key == "label" && value == "disable":
-			// There is no profile, and no label, to do without.
-		default:
-			return s, davit.Errorf(davit.InvalidConfiguration, "invalid --security-opt %q: use seccomp=, no-new-privileges or apparmor=unconfined", opt)
-		}
-	}
-	return s, nil
 }
 
 // convertMounts returns the container's mounts and those of its generated

@@ -196,7 +196,7 @@ func TestConvertSecurity(t *testing.T) {
 }
 
 func TestConvertResources(t *testing.T) {
-	got := convertResources(&davit.HostConfig{Resources: davit.Resources{Memory: 64 << 20, NanoCPUs: 2.5e9, PidsLimit: new(int64(-1)), CPUShares: 10}})
+	got := convertResources(&davit.Resources{Memory: 64 << 20, NanoCPUs: 2.5e9, PidsLimit: new(int64(-1)), CPUShares: 10})
 	want := protocol.Resources{Memory: 64 << 20, MemorySwap: 128 << 20, CPUPeriod: 100_000, CPUQuota: 250_000, CPUShares: 10}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -159,13 +159,13 @@ func (s *Service) completeConfig(r *davit.Container) ([]string, error) {
 	if s.Network == nil && r.HostConfig.NetworkMode == "bridge" {
 		return nil, davit.Errorf(davit.NotSupported, "networking is disabled (--bridge=none): use --network none or host")
 	}
-	if err := request.Check(r, s.facts.NCPU); err != nil {
+	warnings, err := request.Check(r, &s.facts)
+	if err != nil {
 		return nil, err
 	}
 	if _, err := request.Ports(r, s.cfg().IP); err != nil {
 		return nil, err
 	}
-	var warnings []string
 	if r.HostConfig.NetworkMode == "host" && len(r.HostConfig.PortBindings) > 0 {
 		warnings = append(warnings, "Published ports are discarded when using host network mode")
 	}

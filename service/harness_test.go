@@ -93,7 +93,7 @@ func (h *host) build(change func(*service.Options)) *daemon {
 	d := &daemon{host: h, eng: engine.New(log), rest: fake.NewDoor(), gate: &fake.Gate{}, next: h.config}
 	o := service.Options{
 		Engine: d.eng, Log: log, Config: h.config,
-		Facts:         davit.HostFacts{Hostname: "host", NCPU: 2, CgroupVersion: "2"},
+		Facts:         facts(),
 		Configuration: configuration{d},
 		Drivers: service.Drivers{
 			Runtime: h.rt, Network: h.net, Resolver: h.resolve, State: h.state, Images: h.images, Rootfs: h.rootfs,
@@ -337,4 +337,12 @@ func wantActions(t *testing.T, d *daemon, id string, want ...string) {
 	if !slices.Equal(got, want) {
 		t.Errorf("events %v, want %v", got, want)
 	}
+}
+
+// facts are those of a host with cgroup v2 and every limit of it.
+func facts() davit.HostFacts {
+	return davit.HostFacts{Hostname: "host", NCPU: 2, CgroupVersion: "2", Seccomp: true, Cgroups: davit.CgroupSupport{
+		Memory: true, MemoryReservation: true, Swap: true, Pids: true, CPUShares: true, CPUQuota: true, Cpuset: true, CPUs: "0-1", Mems: "0",
+		BlkioWeight: true, BlkioWeightDevice: true, BlkioThrottle: true, Namespaces: true,
+	}}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/internal/osrelease"
+	libcontainerexec "github.com/davit-engine/davit/libcontainer-exec"
 	"golang.org/x/sys/unix"
 )
 
@@ -43,7 +44,20 @@ func hostFacts() (davit.HostFacts, error) {
 		f.OperatingSystem = name
 	}
 	f.OSVersion = release["VERSION_ID"]
+	f.Cgroups = libcontainerexec.CgroupSupport("/sys/fs/cgroup", ownCgroup())
 	return f, nil
+}
+
+// ownCgroup is the path of the daemon's cgroup of version 2 (cgroups(7)), "/"
+// when it has none.
+func ownCgroup() string {
+	text, _ := os.ReadFile("/proc/self/cgroup")
+	for line := range strings.Lines(string(text)) {
+		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
+			return path
+		}
+	}
+	return "/"
 }
 
 // osRelease reads os-release(5); a host without one has no entries.

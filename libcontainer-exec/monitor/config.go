@@ -60,9 +60,11 @@ func libcontainerConfig(oci *specs.Spec, id, cgroup string, mknod bool) (*config
 func checkLimits(r *specs.LinuxResources) error {
 	needed := map[string]bool{
 		"memory": r.Memory != nil,
-		"cpu":    r.CPU != nil && (r.CPU.Shares != nil || r.CPU.Quota != nil || r.CPU.Period != nil),
-		"cpuset": r.CPU != nil && r.CPU.Cpus != "",
+		"cpu":    r.CPU != nil && (r.CPU.Shares != nil || r.CPU.Quota != nil || r.CPU.Period != nil ||
+			r.CPU.RealtimePeriod != nil || r.CPU.RealtimeRuntime != nil),
+		"cpuset": r.CPU != nil && (r.CPU.Cpus != "" || r.CPU.Mems != ""),
 		"pids":   r.Pids != nil,
+		"blkio":  r.BlockIO != nil,
 	}
 	for controller, limited := range needed {
 		if limited && unix.Access(filepath.Join(cgroupRoot, controller), unix.W_OK) != nil {

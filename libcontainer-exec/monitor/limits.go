@@ -16,36 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func resources(c *protocol.Container) *specs.LinuxResources {
-	r := &specs.LinuxResources{Devices: deviceRules(c.Security.Privileged)}
-	l := c.Resources
-	if l.Memory != 0 || l.MemorySwap != 0 {
-		r.Memory = &specs.LinuxMemory{}
-		if l.Memory != 0 {
-			r.Memory.Limit = &l.Memory
-		}
-		if l.MemorySwap != 0 && swapAccounting() {
-			r.Memory.Swap = &l.MemorySwap
-		}
-	}
-	if l.CPUShares != 0 || l.CPUPeriod != 0 || l.CPUQuota != 0 || l.CpusetCpus != "" {
-		r.CPU = &specs.LinuxCPU{Cpus: l.CpusetCpus}
-		if l.CPUShares != 0 {
-			r.CPU.Shares = &l.CPUShares
-		}
-		if l.CPUPeriod != 0 {
-			r.CPU.Period = &l.CPUPeriod
-		}
-		if l.CPUQuota != 0 {
-			r.CPU.Quota = &l.CPUQuota
-		}
-	}
-	if l.Pids > 0 {
-		r.Pids = &specs.LinuxPids{Limit: &l.Pids}
-	}
-	return r
-}
-
 // swapAccounting tells whether swap can be limited at all: on v1 the kernel may
 // be booted without (swapaccount=0). Docker then goes without, too.
 func swapAccounting() bool {

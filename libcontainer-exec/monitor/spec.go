@@ -43,6 +43,10 @@ func ociSpec(spec *protocol.Spec, req Request) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
+	resources, err := resources(c)
+	if err != nil {
+		return nil, err
+	}
 	oci := &specs.Spec{
 		Version:    specs.Version,
 		Hostname:   c.Hostname,
@@ -52,15 +56,14 @@ func ociSpec(spec *protocol.Spec, req Request) (*specs.Spec, error) {
 		Mounts:     mounts,
 		Linux: &specs.Linux{
 			Namespaces:    namespaces(c, req.Netns),
-			Resources:     resources(c),
+			Resources:     resources,
 			Sysctl:        sysctls(c),
-			MaskedPaths:   maskedPaths,
-			ReadonlyPaths: readonlyPaths,
 			CgroupsPath:   req.Cgroup,
 		},
+		Annotations: c.Annotations,
 	}
+	oci.Linux.MaskedPaths, oci.Linux.ReadonlyPaths = hiddenPaths(&c.Security)
 	if c.Security.Privileged {
-		oci.Linux.MaskedPaths, oci.Linux.ReadonlyPaths = nil, nil
 		if oci.Linux.Devices, err = hostDevices("/dev"); err != nil {
 			return nil, err
 		}
@@ -69,6 +72,22 @@ func ociSpec(spec *protocol.Spec, req Request) (*specs.Spec, error) {
 		return nil, err
 	}
 	return oci, nil
+}
+
+// hiddenPaths are the default ones where the user has not chosen, and none of a
+// privileged container.
+func hiddenPaths(s *protocol.Security) (masked, readonly []string) {
+	masked, readonly = maskedPaths, readonlyPaths
+	if s.MaskedPaths != nil {
+		masked = s.MaskedPaths
+	}
+	if s.ReadonlyPaths != nil {
+		readonly = s.ReadonlyPaths
+	}
+	if s.Privileged {
+		return nil, nil
+	}
+	return masked, readonly
 }
 
 // openSysctls let a container's users bind low ports and send pings without a
@@ -142,6 +161,7 @@ func initProcess(spec *protocol.Spec) (*specs.Process, error) {
 		Rlimits:         rlimits,
 		NoNewPrivileges: c.Security.NoNewPrivileges,
 	}
+	p.User.Umask = c.Umask
 	if score, ok := oomScore(c.OomScore); ok {
 		p.OOMScoreAdj = &score
 	}

@@ -66,7 +66,8 @@ type Container struct {
 	Sysctls    map[string]string
 	ShmSize    int64 // bytes
 	OomScore   int
-	Labels     map[string]string
+	Umask      *uint32 // of the first process; nil is the default
+	Annotations map[string]string // of the runtime spec
 }
 
 // Mount is a mount that the user or the engine asked for.
@@ -85,23 +86,48 @@ type Security struct {
 	Privileged      bool
 	ReadonlyRootfs  bool
 	NoNewPrivileges bool
+	WritableCgroups bool // the container's own cgroup, where it has a namespace for it
 	CapAdd          []string
 	CapDrop         []string
-	Seccomp         string // "" is the default profile, "unconfined" none, else a profile's JSON
+	Seccomp         string   // "" is the default profile, "unconfined" none, else a profile's JSON
+	AppArmor        string   // "" is the default profile, "unconfined" none, else a profile's name
+	Labels          []string // of SELinux, "disable" or options of a label
+	// MaskedPaths and ReadonlyPaths replace the default ones: nil are those.
+	MaskedPaths   []string
+	ReadonlyPaths []string
 }
 
-// Unconfined is the value of [Security.Seccomp] that installs no filter.
+// Unconfined is the value of [Security.Seccomp] and [Security.AppArmor] that is
+// no confinement.
 const Unconfined = "unconfined"
 
 // Resources are limits; zero is none.
 type Resources struct {
-	Memory     int64 // bytes
-	MemorySwap int64 // bytes of memory and swap together; -1 unlimited
-	CPUShares  uint64
-	CPUPeriod  uint64 // microseconds
-	CPUQuota   int64  // microseconds
-	CpusetCpus string
-	Pids       int64
+	Memory             int64 // bytes
+	MemorySwap         int64 // bytes of memory and swap together; -1 unlimited
+	MemoryReservation  int64 // bytes
+	MemorySwappiness   *uint64
+	OomKillDisable     bool
+	CPUShares          uint64
+	CPUPeriod          uint64 // microseconds
+	CPUQuota           int64  // microseconds
+	CPURealtimePeriod  uint64 // microseconds
+	CPURealtimeRuntime int64  // microseconds
+	CpusetCpus         string
+	CpusetMems         string
+	Pids               int64
+	BlkioWeight        uint16
+	BlkioWeightDevices []DeviceRate // weights
+	BlkioReadBps       []DeviceRate // bytes a second
+	BlkioWriteBps      []DeviceRate
+	BlkioReadIOps      []DeviceRate // operations a second
+	BlkioWriteIOps     []DeviceRate
+}
+
+// DeviceRate is a limit of one block device.
+type DeviceRate struct {
+	Path string // of its node on the host
+	Rate uint64
 }
 
 // Ulimit is one limit of setrlimit(2); -1 is unlimited.

@@ -42,20 +42,48 @@ func CheckName(name string) error {
 	return nil
 }
 
-// minMemory is the least that a start succeeds with: the first process of a
-// container is runc's own until it executes the program.
-const minMemory = 6 << 20
-
-// Check refuses what cannot work, before anything is made.
-func Check(r *davit.Container, processors int) error {
+// Check refuses what cannot work, before anything is made. It brings limits
+// into the form in which they are kept and returns warnings of what the host
+// cannot do.
+func Check(r *davit.Container, host *davit.HostFacts) (warnings []string, err error) {
 	h := &r.HostConfig
-	switch h.NetworkMode {
-	case "bridge", "none", "host":
-	default:
-		// Not NoSuchNetwork: to a create, the docker CLI takes a 404 for a missing
-		// image, and pulls it.
-		return invalid("network %s not found: this version has bridge, host and none", h.NetworkMode)
+	if warnings, err = Limits(&h.Resources, host, false); err != nil {
+		return nil, err
 	}
+	for _, check := range []func(*davit.HostConfig, *davit.HostFacts) error{checkNetwork, checkRestart, checkSecurity, checkOther} {
+		if err := check(h, host); err != nil {
+			return nil, err
+		}
+	}
+	if dir := r.Config.WorkingDir; dir != "" && !strings.HasPrefix(dir, "/") {
+		return nil, invalid("the working directory '%s' is invalid, it needs to be an absolute path", dir)
+	}
+	if err := errors.Join(CheckTexts(&r.Config), CheckLogOptions(h.LogConfig)); err != nil {
+		return nil, err
+	}
+	if r.Config.StopSignal != "" {
+		if _, err := Signal(r.Config.StopSignal); err != nil {
+			return nil, err
+		}
+	}
+	if h.CgroupnsMode == "private" && !host.Cgroups.Namespaces {
+		warnings = append(warnings, "Your kernel does not support cgroup namespaces.  Cgroup namespace setting discarded.")
+		h.CgroupnsMode = "host"
+	}
+	return warnings, nil
+}
+
+func checkNetwork(h *davit.HostConfig, _ *davit.HostFacts) error {
+	switch _, joins := Joined(h.NetworkMode); {
+	case joins, slices.Contains([]string{"bridge", "none", "host"}, h.NetworkMode):
+		return nil
+	}
+	// Not NoSuchNetwork: to a create, the docker CLI takes a 404 for a missing
+	// image, and pulls it.
+	return invalid("network %s not found: this version has bridge, host and none", h.NetworkMode)
+}
+
+func checkRestart(h *davit.HostConfig, _ *davit.HostFacts) error {
 	switch p := h.RestartPolicy; p.Name {
 	case "", "no":
 	case "on-failure":
@@ -69,33 +97,20 @@ func Check(r *davit.Container, processors int) error {
 	default:
 		return invalid("invalid restart policy: unknown policy %q; use one of 'no', 'always', 'on-failure', or 'unless-stopped'", p.Name)
 	}
-	switch {
-	case h.AutoRemove && h.RestartPolicy.Name != "" && h.RestartPolicy.Name != "no":
+	if h.AutoRemove && h.RestartPolicy.Name != "" && h.RestartPolicy.Name != "no" {
 		return invalid("can't create 'AutoRemove' container with restart policy")
-	case h.Memory > 0 && h.Memory < minMemory:
-		return invalid("minimum memory limit allowed is 6MB")
-	case h.MemorySwap > 0 && h.Memory == 0:
-		return invalid("you should always set the memory limit when using memoryswap limit")
-	case h.MemorySwap > 0 && h.MemorySwap < h.Memory:
-		return invalid("minimum memoryswap limit should be larger than memory limit")
-	case h.NanoCPUs > 0 && (h.CPUQuota != 0 || h.CPUPeriod != 0):
-		return invalid("conflicting options: nano CPUs and CPU period or quota cannot both be set")
-	case h.NanoCPUs < 0 || h.NanoCPUs > int64(processors)*1e9:
-		return invalid("range of CPUs is from 0.01 to %d.00, as there are only %d CPUs available", processors, processors)
+	}
+	return nil
+}
+
+func checkOther(h *davit.HostConfig, _ *davit.HostFacts) error {
+	switch {
 	case h.ShmSize < 0:
 		return invalid("SHM size can not be less than 0")
 	case h.LogConfig.Type != "json-file" && h.LogConfig.Type != "none":
 		return davit.Errorf(davit.NotSupported, "log driver %q is not supported: use json-file or none", h.LogConfig.Type)
-	case r.Config.WorkingDir != "" && !strings.HasPrefix(r.Config.WorkingDir, "/"):
-		return invalid("the working directory '%s' is invalid, it needs to be an absolute path", r.Config.WorkingDir)
-	}
-	if err := errors.Join(CheckTexts(&r.Config), CheckLogOptions(h.LogConfig)); err != nil {
-		return err
-	}
-	if r.Config.StopSignal != "" {
-		if _, err := Signal(r.Config.StopSignal); err != nil {
-			return err
-		}
+	case len(h.StorageOpt) > 0:
+		return invalid("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
 	}
 	return nil
 }

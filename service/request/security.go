@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package request
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/davit-engine/davit"
+)
+
+// minOOMScore and maxOOMScore are those of proc_pid_oom_score_adj(5).
+const minOOMScore, maxOOMScore = -1000, 1000
+
+// checkSecurity refuses a confinement that the host cannot give, rather than
+// to run a container without.
+func checkSecurity(h *davit.HostConfig, host *davit.HostFacts) error {
+	o, err := davit.ParseSecurityOpt(h.SecurityOpt)
+	switch {
+	case err != nil:
+		return err
+	case o.AppArmor != "" && o.AppArmor != davit.AppArmorUnconfined && !host.AppArmor:
+		return invalid("cannot use AppArmor profile %q: the host does not have AppArmor; leave the option out, or use apparmor=unconfined", o.AppArmor)
+	case !host.SELinux && slices.ContainsFunc(o.Labels, func(l string) bool { return l != "disable" }):
+		return invalid("cannot use label=%s: the host does not have SELinux; leave the option out, or use label=disable", o.Labels[0])
+	case o.Seccomp != "" && o.Seccomp != davit.SeccompUnconfined && !host.Seccomp:
+		return invalid("seccomp is not enabled in your kernel, cannot run a custom seccomp profile")
+	}
+	if o.Seccomp != "" && o.Seccomp != davit.SeccompUnconfined {
+		var profile map[string]json.RawMessage
+		if err := json.Unmarshal([]byte(o.Seccomp), &profile); err != nil {
+			return invalid("decoding seccomp profile failed: %w", err)
+		}
+	}
+	switch {
+	case h.OomScoreAdj < minOOMScore || h.OomScoreAdj > maxOOMScore:
+		return invalid("invalid value %d, range for oom score adj is [-1000, 1000]", h.OomScoreAdj)
+	case h.Runtime != "" && h.Runtime != "runc":
+		return invalid("unknown or invalid runtime name: %s", h.Runtime)
+	case h.Umask != nil && *h.Umask > 0o777:
+		return invalid("invalid umask %#o: the most is 0777", *h.Umask)
+	case slices.Contains(keys(h.Annotations), ""):
+		return invalid("invalid Annotations: the empty string is not permitted as an annotation key")
+	}
+	return checkSysctls(h)
+}
+
+func keys[V any](m map[string]V) (out []string) {
+	for key := range m {
+		out = append(out, key)
+	}
+	return out
+}
+
+// ipcSysctls are of the IPC namespace, beside fs.mqueue (ipc_namespaces(7)).
+var ipcSysctls = []string{
+	"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced",
+}
+
+// checkSysctls refuses what would change the host's, in runc's words.
+func checkSysctls(h *davit.HostConfig) error {
+	for key := range h.Sysctls {
+		name := dotted(key)
+		switch {
+		case slices.Contains(ipcSysctls, name) || strings.HasPrefix(name, "fs.mqueue."):
+			if h.IpcMode == "host" {
+				return invalid("sysctl %q is not allowed in the hosts ipc namespace", name)
+			}
+		case strings.HasPrefix(name, "net."):
+			if h.NetworkMode == "host" {
+				return invalid("sysctl %q not allowed in host network namespace", name)
+			}
+		case name == "kernel.domainname" && h.UTSMode != "host":
+		default:
+			return invalid("sysctl %q is not in a separate kernel namespace", name)
+		}
+	}
+	return nil
+}
+
+// dotted is a key with dots between its parts, as it may be written with
+// slashes too: then a dot is part of a name, such as an interface's
+// (sysctl.d(5)).
+func dotted(key string) string {
+	first := strings.IndexAny(key, "./")
+	if first == -1 || key[first] == '.' {
+		return key
+	}
+	return strings.Map(func(r rune) rune {
+		switch r {
+		case '.':
+			return '/'
+		case '/':
+			return '.'
+		}
+		return r
+	}, key)
+}
