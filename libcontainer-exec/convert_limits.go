@@ -16,7 +16,7 @@ func convertResources(h *davit.Resources) protocol.Resources {
 		CPUShares: uint64(max(h.CPUShares, 0)), CPUPeriod: uint64(max(h.CPUPeriod, 0)), CPUQuota: h.CPUQuota,
 		CPURealtimePeriod: uint64(max(h.CPURealtimePeriod, 0)), CPURealtimeRuntime: h.CPURealtimeRuntime,
 		CpusetCpus: h.CpusetCpus, CpusetMems: h.CpusetMems,
-		BlkioWeight: h.BlkioWeight,
+		BlkioWeight:  h.BlkioWeight,
 		BlkioReadBps: convertThrottles(h.BlkioDeviceReadBps), BlkioWriteBps: convertThrottles(h.BlkioDeviceWriteBps),
 		BlkioReadIOps: convertThrottles(h.BlkioDeviceReadIOps), BlkioWriteIOps: convertThrottles(h.BlkioDeviceWriteIOps),
 	}

@@ -181,8 +181,9 @@ func TestConvertSecurity(t *testing.T) {
 		{opts: []string{"no-new-privileges=false"}},
 		{opts: []string{"seccomp:unconfined"}, want: protocol.Security{Seccomp: protocol.Unconfined}},
 		{opts: []string{`seccomp={"a":"b=c"}`}, want: protocol.Security{Seccomp: `{"a":"b=c"}`}},
-		{opts: []string{"seccomp=builtin", "apparmor=unconfined", "label=disable"}},
-		{opts: []string{"apparmor=mine"}, bad: true},
+		{opts: []string{"seccomp=builtin", "apparmor=unconfined", "label=disable"}, want: protocol.Security{AppArmor: protocol.Unconfined, Labels: []string{"disable"}}},
+		{opts: []string{"apparmor=mine", "label:type:t", "writable-cgroups=true"}, want: protocol.Security{AppArmor: "mine", Labels: []string{"type:t"}, WritableCgroups: true}},
+		{opts: []string{"writable-cgroups=maybe"}, bad: true},
 		{opts: []string{"seccomp="}, bad: true},
 		{opts: []string{"nonsense"}, bad: true},
 	} {

@@ -306,8 +306,6 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	for body, says := range map[string]string{
-		`{"HostConfig":{"MaskedPaths":[]}}`:                                       "HostConfig.MaskedPaths is not supported yet",
-		`{"HostConfig":{"Umask":0}}`:                                              "HostConfig.Umask is not supported yet",
 		`{"HostConfig":{"Mounts":[{"Type":"tmpfs"},{"Type":"npipe"}]}}`:           "HostConfig.Mounts.Type npipe",
 		`{"HostConfig":{"Mounts":[{"Type":"bind","VolumeOptions":{}}]}}`:          "field VolumeOptions must not be specified",
 		`{"NetworkingConfig":{"EndpointsConfig":{"a":null,"b":{"Links":["c"]}}}}`: "EndpointsConfig.Links is not supported: links",

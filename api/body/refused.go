@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/davit-engine/davit/api/wire"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/volume"
 )
@@ -53,39 +52,23 @@ var CreateRefusals = []Refusal{
 	{Field: "HostConfig.IpcMode", But: "private", fine: oneOf("private")},
 	{Field: "HostConfig.Isolation", Why: windows, But: "default", fine: oneOf("default")},
 	{Field: "HostConfig.Links", Why: nowhere},
-	{Field: "HostConfig.MaskedPaths", But: "the runtime's own", fine: sameAs(wire.MaskedPaths()), given: true},
 	{Field: "HostConfig.NetworkMode", But: "all but container:ID", fine: notContainer},
 	{Field: "HostConfig.PidMode"},
-	{Field: "HostConfig.ReadonlyPaths", But: "the runtime's own", fine: sameAs(wire.ReadonlyPaths()), given: true},
 	{Field: "HostConfig.Runtime", Why: ": the runtime is part of Davit", But: "runc", fine: oneOf("runc")},
-	{Field: "HostConfig.StorageOpt"},
+	{Field: "HostConfig.StorageOpt", Why: ": the size of a container is limited only for overlay over xfs with quota of projects"},
 	{Field: "HostConfig.UTSMode"},
-	{Field: "HostConfig.Umask", given: true},
 	{Field: "HostConfig.UsernsMode", Why: noRemap, But: "host", fine: oneOf("host")},
 	{Field: "HostConfig.VolumeDriver", But: "local", fine: oneOf("local")},
 	{Field: "HostConfig.VolumesFrom"},
 
-	{Field: "HostConfig.BlkioDeviceReadBps"},
-	{Field: "HostConfig.BlkioDeviceReadIOps"},
-	{Field: "HostConfig.BlkioDeviceWriteBps"},
-	{Field: "HostConfig.BlkioDeviceWriteIOps"},
-	{Field: "HostConfig.BlkioWeight"},
-	{Field: "HostConfig.BlkioWeightDevice"},
 	{Field: "HostConfig.CgroupParent"},
 	{Field: "HostConfig.CpuCount", Why: windows},
 	{Field: "HostConfig.CpuPercent", Why: windows},
-	{Field: "HostConfig.CpuRealtimePeriod"},
-	{Field: "HostConfig.CpuRealtimeRuntime"},
-	{Field: "HostConfig.CpusetMems"},
 	{Field: "HostConfig.DeviceCgroupRules"},
 	{Field: "HostConfig.DeviceRequests"},
 	{Field: "HostConfig.Devices"},
 	{Field: "HostConfig.IOMaximumBandwidth", Why: windows},
 	{Field: "HostConfig.IOMaximumIOps", Why: windows},
-	{Field: "HostConfig.MemoryReservation"},
-	// -1 is what the docker CLI sends for "not given".
-	{Field: "HostConfig.MemorySwappiness", But: "-1, the host's", fine: oneOf("-1")},
-	{Field: "HostConfig.OomKillDisable"},
 
 	{Field: "HostConfig.Mounts.BindOptions.CreateMountpoint"},
 	{Field: "HostConfig.Mounts.BindOptions.NonRecursive"},
@@ -153,10 +136,6 @@ var (
 
 func oneOf(values ...string) func(any) bool {
 	return func(v any) bool { return slices.Contains(values, fmt.Sprint(v)) }
-}
-
-func sameAs(list []string) func(any) bool {
-	return func(v any) bool { return slices.Equal(v.([]string), list) }
 }
 
 func notContainer(v any) bool { return !strings.HasPrefix(fmt.Sprint(v), "container:") }

@@ -60,7 +60,7 @@ func libcontainerConfig(oci *specs.Spec, id, cgroup string, mknod bool) (*config
 func checkLimits(r *specs.LinuxResources) error {
 	needed := map[string]bool{
 		"memory": r.Memory != nil,
-		"cpu":    r.CPU != nil && (r.CPU.Shares != nil || r.CPU.Quota != nil || r.CPU.Period != nil ||
+		"cpu": r.CPU != nil && (r.CPU.Shares != nil || r.CPU.Quota != nil || r.CPU.Period != nil ||
 			r.CPU.RealtimePeriod != nil || r.CPU.RealtimeRuntime != nil),
 		"cpuset": r.CPU != nil && (r.CPU.Cpus != "" || r.CPU.Mems != ""),
 		"pids":   r.Pids != nil,

@@ -55,10 +55,10 @@ func ociSpec(spec *protocol.Spec, req Request) (*specs.Spec, error) {
 		Process:    process,
 		Mounts:     mounts,
 		Linux: &specs.Linux{
-			Namespaces:    namespaces(c, req.Netns),
-			Resources:     resources,
-			Sysctl:        sysctls(c),
-			CgroupsPath:   req.Cgroup,
+			Namespaces:  namespaces(c, req.Netns),
+			Resources:   resources,
+			Sysctl:      sysctls(c),
+			CgroupsPath: req.Cgroup,
 		},
 		Annotations: c.Annotations,
 	}

@@ -50,23 +50,23 @@ type Rootfs struct {
 
 // Container says what the monitor has to know to make the container.
 type Container struct {
-	Name       string
-	Hostname   string
-	Domainname string
-	Args       []string
-	Env        []string
-	Cwd        string
-	User       string // user[:group], names or numbers
-	GroupAdd   []string
-	Mounts     []Mount
-	OwnNetns   bool
-	Security   Security
-	Resources  Resources
-	Ulimits    []Ulimit
-	Sysctls    map[string]string
-	ShmSize    int64 // bytes
-	OomScore   int
-	Umask      *uint32 // of the first process; nil is the default
+	Name        string
+	Hostname    string
+	Domainname  string
+	Args        []string
+	Env         []string
+	Cwd         string
+	User        string // user[:group], names or numbers
+	GroupAdd    []string
+	Mounts      []Mount
+	OwnNetns    bool
+	Security    Security
+	Resources   Resources
+	Ulimits     []Ulimit
+	Sysctls     map[string]string
+	ShmSize     int64 // bytes
+	OomScore    int
+	Umask       *uint32           // of the first process; nil is the default
 	Annotations map[string]string // of the runtime spec
 }
 

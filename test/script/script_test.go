@@ -353,11 +353,13 @@ func TestScripts(t *testing.T) { newHost(t).scripts(t, "testdata") }
 // scripts runs the scripts of a directory on the host.
 func (h *host) scripts(t *testing.T, dir string, environment ...string) {
 	testscript.Run(t, testscript.Params{
-		Dir: dir,
+		Dir:       dir,
+		Condition: condition,
 		Setup: func(e *testscript.Env) error {
 			e.Vars = append(e.Vars, environment...)
 			e.Vars = append(e.Vars, h.env()[len(os.Environ()):]...)
-			e.Vars = append(e.Vars, "PATH="+os.Getenv("PATH"), "BIN="+h.bin, "NAME="+strings.ReplaceAll(filepath.Base(e.WorkDir), "script-", ""), "SOCKET="+h.socket(), "INSIDE_NS="+h.inside)
+			e.Vars = append(e.Vars, "PATH="+os.Getenv("PATH"), "BIN="+h.bin, "NAME="+strings.ReplaceAll(filepath.Base(e.WorkDir), "script-", ""), "SOCKET="+h.socket(), "INSIDE_NS="+h.inside,
+				"BLOCKDEV="+blockDevice())
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -368,6 +370,32 @@ func (h *host) scripts(t *testing.T, dir string, environment ...string) {
 			"setenv":  cmdSetenv,
 		},
 	})
+}
+
+// condition is what a script may ask for: v2, cgroups of that version alone, and
+// blockdev, that there is $BLOCKDEV.
+func condition(name string) (bool, error) {
+	switch name {
+	case "v2":
+		_, err := os.Stat("/sys/fs/cgroup/cgroup.controllers")
+		return err == nil, nil
+	case "blockdev":
+		return blockDevice() != "", nil
+	}
+	return false, fmt.Errorf("unknown condition %q", name)
+}
+
+// blockDevice is the node of a disk of this machine, "" when it has none that
+// can be seen.
+func blockDevice() string {
+	disks, _ := filepath.Glob("/sys/block/*")
+	for _, disk := range disks {
+		node := filepath.Join("/dev", filepath.Base(disk))
+		if info, err := os.Stat(node); err == nil && info.Mode()&os.ModeType == os.ModeDevice && !strings.HasPrefix(node, "/dev/zram") {
+			return node
+		}
+	}
+	return ""
 }
 
 // cmdCode runs a command that must exit with the given status.
