@@ -95,10 +95,10 @@ type ContainerConfig struct {
 	Healthcheck  *Healthcheck        `json:",omitempty"`
 }
 
-// Healthcheck is carried from the image's config; running it is the
-// monitor's business.
+// Healthcheck says how a container's monitor finds out how the container is.
+// Zero fields are inherited from the image, or else Docker's defaults.
 type Healthcheck struct {
-	Test          []string      `json:",omitempty"`
+	Test          []string      `json:",omitempty"` // NONE; CMD and its arguments; CMD-SHELL and a line
 	Interval      time.Duration `json:",omitempty"` // nanoseconds in JSON, as Docker has it
 	Timeout       time.Duration `json:",omitempty"`
 	StartPeriod   time.Duration `json:",omitempty"`

@@ -22,9 +22,24 @@ type Health struct {
 	Log           []HealthProbe `json:",omitempty"` // the last five, oldest first
 }
 
+// String is Docker's word: the status, or none without a healthcheck.
+func (h *Health) String() string {
+	if h == nil {
+		return "none"
+	}
+	return string(h.Status)
+}
+
 // HealthProbe is one run of a healthcheck.
 type HealthProbe struct {
 	Start, End time.Time
 	ExitCode   int    // 0 is healthy; -1: it did not end in time, or could not be run
 	Output     string // at most 4096 bytes
+}
+
+// Probe announces that a run of a healthcheck begins, or has ended.
+type Probe struct {
+	ID       string // 64 hexadecimal digits
+	Ended    bool
+	ExitCode int // when it has ended
 }

@@ -80,4 +80,5 @@ type Update struct {
 	Exit      Exit // valid for restarting, exited and dead
 	Restarts  int
 	Health    *Health // nil without a healthcheck
+	Probe     *Probe  // of the healthcheck, that has just begun or ended; nil in all other updates
 }

@@ -71,6 +71,7 @@ func convertHolder(l davit.Launch, o *Options, launcher string) (*protocol.Holde
 		StopSignal: defaultStopSignal, StopTimeout: defaultStopTimeout,
 		Restart: h.RestartPolicy.Name, MaxRetries: h.RestartPolicy.MaximumRetryCount,
 	}
+	holder.Health = convertHealthcheck(&c.Config)
 	if launcher == LauncherDirect {
 		holder.Cgroup = filepath.Join(directCgroup, c.ID)
 	}

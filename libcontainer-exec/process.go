@@ -147,22 +147,23 @@ func (p *Process) subscribe(ctx context.Context) (*client, error) {
 // before it could record anything has its remains removed.
 func (p *Process) verdict() (davit.Update, error) {
 	var exit protocol.Exit
+	var state protocol.State
+	stateErr := protocol.ReadFile(filepath.Join(p.dir, protocol.StateFile), &state)
 	err := protocol.ReadFile(filepath.Join(p.dir, protocol.ExitFile), &exit)
 	if err == nil {
 		return davit.Update{
-			Status: davit.StatusExited, StartedAt: exit.StartedAt, Restarts: exit.Restarts,
+			Status: davit.StatusExited, StartedAt: exit.StartedAt, Restarts: exit.Restarts, Health: p.health(state.Health),
 			Exit: davit.Exit{Code: exit.Code, OOMKilled: exit.OOMKilled, At: exit.At, Error: exit.Error},
 		}, p.rt.killRemains(p.id)
 	}
 	if !errors.Is(err, os.ErrNotExist) {
 		return davit.Update{}, err
 	}
-	var state protocol.State
-	if err := protocol.ReadFile(filepath.Join(p.dir, protocol.StateFile), &state); err != nil {
-		return davit.Update{}, errors.Join(err, p.rt.clearRemains(p.id)) // it never ran
+	if stateErr != nil {
+		return davit.Update{}, errors.Join(stateErr, p.rt.clearRemains(p.id)) // it never ran
 	}
 	u := davit.Update{
-		Status: davit.StatusDead, StartedAt: state.StartedAt, Restarts: state.Restarts,
+		Status: davit.StatusDead, StartedAt: state.StartedAt, Restarts: state.Restarts, Health: p.health(state.Health),
 		Exit: davit.Exit{Code: lostCode, At: time.Now().UTC(), Error: "the container's monitor was killed"},
 	}
 	if state.Status == protocol.Exited && state.Exit != nil {
@@ -275,7 +276,10 @@ func (p *Process) ended() bool {
 
 // enqueue takes an update from the holder.
 func (p *Process) enqueue(s *protocol.State) {
-	u := davit.Update{Pid: s.Pid, StartedAt: s.StartedAt, Restarts: s.Restarts}
+	u := davit.Update{Pid: s.Pid, StartedAt: s.StartedAt, Restarts: s.Restarts, Health: p.health(s.Health)}
+	if s.Probe != nil {
+		u.Probe = &davit.Probe{ID: s.Probe.ID, Ended: s.Probe.Ended, ExitCode: s.Probe.ExitCode}
+	}
 	switch s.Status {
 	case protocol.Created:
 		u.Status = davit.StatusCreated

@@ -169,8 +169,5 @@ func (s *Service) completeConfig(r *davit.Container) ([]string, error) {
 	if r.HostConfig.NetworkMode == "host" && len(r.HostConfig.PortBindings) > 0 {
 		warnings = append(warnings, "Published ports are discarded when using host network mode")
 	}
-	if h := r.Config.Healthcheck; h != nil && len(h.Test) > 0 && h.Test[0] != "NONE" {
-		warnings = append(warnings, "The healthcheck is kept but not run: this version has none")
-	}
 	return warnings, request.Mounts(r)
 }

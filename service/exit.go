@@ -5,7 +5,6 @@ package service
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
@@ -75,7 +74,7 @@ func (s *Service) applyRunning(c *container, u davit.Update) {
 	before := r.State.Status
 	c.identify(u.Pid)
 	r.State.Status, r.State.Pid = u.Status, u.Pid
-	r.State.ExitCode, r.State.FinishedAt = 0, time.Time{}
+	r.State.ExitCode = 0
 	if !u.StartedAt.IsZero() {
 		r.State.StartedAt = u.StartedAt
 	}
@@ -83,6 +82,7 @@ func (s *Service) applyRunning(c *container, u davit.Update) {
 	if before == davit.StatusRestarting {
 		s.events.Container("start", r, nil)
 	}
+	s.applyHealthLocked(r, u)
 	switch {
 	case before != davit.StatusPaused && u.Status == davit.StatusPaused:
 		s.events.Container("pause", r, nil)

@@ -168,6 +168,9 @@ func (s *Service) adoptProcess(ctx context.Context, c *container, proc davit.Pro
 				if r.Restarts = u.Restarts; !u.StartedAt.IsZero() {
 					r.State.StartedAt = u.StartedAt
 				}
+				if u.Health != nil {
+					r.State.Health = u.Health
+				}
 			})
 			s.endAtRestore(c, u.Exit)
 			return nil

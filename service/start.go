@@ -212,7 +212,10 @@ func (s *Service) setOff(ctx context.Context, c *container, proc davit.Process) 
 	c.mu.Lock()
 	c.proc = proc
 	c.identify(proc.Pid())
-	c.rec.State = davit.State{Status: davit.StatusRunning, Pid: proc.Pid(), StartedAt: time.Now().UTC(), Unit: s.unitOf(&c.rec)} // known for certain since Create
+	c.rec.State = davit.State{
+		Status: davit.StatusRunning, Pid: proc.Pid(), StartedAt: time.Now().UTC(), FinishedAt: c.rec.State.FinishedAt,
+		Health: starting(&c.rec.Config), Unit: s.unitOf(&c.rec), // known for certain since Create
+	}
 	c.wakeLocked()
 	c.mu.Unlock()
 	c.waiting.Serve(proc) // who came while it started: not waited for

@@ -29,6 +29,10 @@ func Summary(c *davit.ContainerInfo, now time.Time) container.Summary {
 		Labels: OrEmptyMap(c.Config.Labels), State: container.ContainerState(c.State.Status),
 		Status: Status(c.State, now), Mounts: mountPoints(c.Mounts),
 		NetworkSettings: &container.NetworkSettingsSummary{Networks: endpoints(c)},
+		Health:          &container.HealthSummary{Status: container.HealthStatus(c.State.Health.String())},
+	}
+	if h := c.State.Health; h != nil {
+		out.Health.FailingStreak = h.FailingStreak
 	}
 	out.SizeRw, out.SizeRootFs = max(c.SizeRw, 0), max(c.SizeRootFs, 0)
 	out.HostConfig.NetworkMode = c.HostConfig.NetworkMode
@@ -70,7 +74,14 @@ func commandLine(path string, args []string) string {
 func Status(s davit.State, now time.Time) string {
 	switch s.Status {
 	case davit.StatusRunning:
-		return "Up " + units.HumanDuration(now.Sub(s.StartedAt))
+		up := "Up " + units.HumanDuration(now.Sub(s.StartedAt))
+		switch {
+		case s.Health == nil:
+			return up
+		case s.Health.Status == davit.HealthStarting:
+			return up + " (health: starting)"
+		}
+		return up + " (" + string(s.Health.Status) + ")"
 	case davit.StatusPaused:
 		return "Up " + units.HumanDuration(now.Sub(s.StartedAt)) + " (Paused)"
 	case davit.StatusRestarting:
@@ -224,11 +235,23 @@ func Inspect(c *davit.ContainerInfo, version int, size bool) InspectReply {
 
 func stateWire(s davit.State) *container.State {
 	return &container.State{
+		Health: healthWire(s.Health),
 		Status: container.ContainerState(s.Status), Running: s.Running(), Paused: s.Status == davit.StatusPaused,
 		Restarting: s.Status == davit.StatusRestarting, OOMKilled: s.OOMKilled, Dead: s.Status == davit.StatusDead,
 		Pid: s.Pid, ExitCode: s.ExitCode, Error: s.Error,
 		StartedAt: s.StartedAt.Format(time.RFC3339Nano), FinishedAt: s.FinishedAt.Format(time.RFC3339Nano),
 	}
+}
+
+func healthWire(h *davit.Health) *container.Health {
+	if h == nil {
+		return nil
+	}
+	out := &container.Health{Status: container.HealthStatus(h.Status), FailingStreak: h.FailingStreak, Log: []*container.HealthcheckResult{}}
+	for _, p := range h.Log {
+		out.Log = append(out.Log, &container.HealthcheckResult{Start: p.Start, End: p.End, ExitCode: p.ExitCode, Output: p.Output})
+	}
+	return out
 }
 
 // Config is a container's or an image's own configuration.

@@ -21,7 +21,7 @@ func Container(c davit.ContainerInfo) Properties {
 	}
 	return Properties{
 		"Id": c.ID, "Name": Text(c.Name), "Image": Text(c.ImageRef), "ImageId": Text(string(c.ImageID)), "Unit": Text(c.State.Unit),
-		"State": string(c.State.Status), "Leader": uint32(max(0, c.State.Pid)), "ExitStatus": int32(c.State.ExitCode),
+		"State": string(c.State.Status), "Health": c.State.Health.String(), "Leader": uint32(max(0, c.State.Pid)), "ExitStatus": int32(c.State.ExitCode),
 		"OOMKilled": c.State.OOMKilled, "RestartPolicy": Text(restart), "NRestarts": uint32(max(0, c.Restarts)),
 		"CreateTimestamp": USec(c.Created), "StartTimestamp": USec(c.State.StartedAt), "FinishTimestamp": USec(c.State.FinishedAt),
 	}
@@ -32,7 +32,7 @@ func Container(c davit.ContainerInfo) Properties {
 // with a start or an end.
 func ContainerChanges() []string {
 	return []string{
-		"Name", "Unit", "State", "Leader", "ExitStatus", "OOMKilled", "RestartPolicy", "NRestarts", "StartTimestamp", "FinishTimestamp",
+		"Name", "Unit", "State", "Health", "Leader", "ExitStatus", "OOMKilled", "RestartPolicy", "NRestarts", "StartTimestamp", "FinishTimestamp",
 	}
 }
 

@@ -30,7 +30,8 @@ func (h *holder) exec(c *conn, id string, fds []int) (int, *protocol.Error) {
 	// The daemon that asked removes it, too, unless it was killed meanwhile.
 	defer func() { _ = os.Remove(filepath.Join(h.dir, "exec-"+id+".json")) }()
 	h.mu.Lock()
-	running := h.run != nil && h.state.Status == protocol.Running
+	r := h.run
+	running := r != nil && h.state.Status == protocol.Running
 	h.mu.Unlock()
 	if !running {
 		protocol.CloseFDs(fds)
@@ -38,7 +39,7 @@ func (h *holder) exec(c *conn, id string, fds []int) (int, *protocol.Error) {
 	}
 	h.reaper.begin()
 	defer h.reaper.end()
-	report, err := h.runMonitor([]string{"exec", h.dir, id}, fds)
+	report, err := h.runMonitor([]string{"exec", h.dir, id}, fds, r.ended)
 	if err != nil {
 		return 0, wireError(err)
 	}

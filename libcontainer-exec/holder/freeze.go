@@ -42,6 +42,9 @@ func (r *run) freezeLocked(frozen bool) error {
 		return err
 	}
 	r.frozen = frozen
+	if frozen {
+		r.freezes++
+	}
 	from, to, text := protocol.Paused, protocol.Running, "Running"
 	if frozen {
 		from, to, text = to, from, "Paused"

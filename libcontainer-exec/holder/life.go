@@ -143,7 +143,14 @@ func (h *holder) start(r *run) error {
 	}
 	h.setState(func(s *protocol.State) {
 		s.Status, s.Pid, s.PidStart, s.StartedAt, s.Exit, s.Cgroups = protocol.Running, r.pid, r.pidStart, r.startedAt, nil, r.cgroups
+		if h.spec.Health != nil {
+			s.Health = &protocol.Health{Status: protocol.Starting}
+		}
 	})
+	if h.spec.Health != nil {
+		r.checked = make(chan struct{})
+		h.background.Go(r.watchHealth)
+	}
 	h.notify.send("READY=1\nSTATUS=Running")
 	return nil
 }
@@ -241,6 +248,9 @@ func (h *holder) restartWanted(exit *protocol.Exit) bool {
 // finish ends what belonged to one run: streams, cgroups, libcontainer's state.
 func (h *holder) finish(r *run) {
 	<-r.ended
+	if r.checked != nil {
+		<-r.checked // a monitor that it runs must not find the cgroup gone
+	}
 	r.drain()
 	h.endClients()
 	if h.log != nil {

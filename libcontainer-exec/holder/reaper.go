@@ -85,6 +85,16 @@ func (r *reaper) kill(pid int, sig syscall.Signal) error {
 	return syscall.Kill(pid, sig)
 }
 
+// killGroup kills a watched child together with its process group, which a
+// process that libcontainer starts leads: nsexec calls setsid(2).
+func (r *reaper) killGroup(pid int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.watched[pid]; ok && syscall.Kill(-pid, syscall.SIGKILL) != nil {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it cannot fail: we are its parent
+	}
+}
+
 // exitCode is Docker's: 128+n after signal n.
 func exitCode(status syscall.WaitStatus) int {
 	if status.Signaled() {

@@ -36,8 +36,11 @@ type run struct {
 	oomKilled bool
 	ended     chan struct{} // closed when status is known
 
+	checked chan struct{} // closed when no healthcheck runs any more; nil without one
+
 	freezing sync.Mutex // held while its processes are stopped or let go
 	frozen   bool       // guarded by freezing
+	freezes  int        // guarded by freezing: how often it was paused
 	killed   bool       // guarded by freezing: SIGKILL is on its way
 
 	stdinMu sync.Mutex
@@ -58,7 +61,7 @@ func (h *holder) newRun() (*run, error) {
 		return nil, err
 	}
 	h.reaper.begin()
-	report, err := h.runMonitor(args, theirs)
+	report, err := h.runMonitor(args, theirs, h.stopped)
 	if err != nil {
 		h.reaper.end()
 		r.closeStdio()
@@ -342,8 +345,9 @@ func (r *run) resize(rows, cols uint16) error {
 }
 
 // runMonitor runs the monitor with the given stdio for the new process, which
-// is closed here, and returns its report.
-func (h *holder) runMonitor(args []string, stdio []int) (*protocol.Report, error) {
+// is closed here, and returns its report. It is killed when cancel is closed:
+// nobody wants the result any more.
+func (h *holder) runMonitor(args []string, stdio []int, cancel <-chan struct{}) (*protocol.Report, error) {
 	defer protocol.CloseFDs(stdio)
 	conn, theirs, err := protocol.Pair()
 	if err != nil {
@@ -367,7 +371,7 @@ func (h *holder) runMonitor(args []string, stdio []int) (*protocol.Report, error
 	var watcher sync.WaitGroup
 	watcher.Go(func() {
 		select {
-		case <-h.stopped: // nobody wants the result any more
+		case <-cancel:
 			_ = h.reaper.kill(pid, unix.SIGKILL)
 		case <-gone:
 		}

@@ -12,6 +12,8 @@
 //	              direct launcher
 //	monitor.sock  the holder's socket, SOCK_SEQPACKET, one JSON value a packet
 //	state.json    the container's state, replaced by the holder at each change
+//	health.json   the latest probes of the healthcheck, which a packet would be
+//	              too small for; written before the state that follows from them
 //	exit.json     how the container ended, written before anybody is told
 //	monitor.log   what the holder and the monitor had to say on stderr
 //	exec-*.json   the specs of exec sessions that are being started
@@ -27,6 +29,7 @@ const (
 	SocketFile  = "monitor.sock"
 	UnitFile    = "unit.json"
 	StateFile   = "state.json"
+	HealthFile  = "health.json"
 	ExitFile    = "exit.json"
 	LogFile     = "monitor.log"
 	RuncRoot    = "lc"

@@ -120,6 +120,8 @@ type State struct {
 	Exit      *Exit             `json:",omitempty"`
 	Restarts  int               `json:",omitempty"`
 	Cgroups   map[string]string `json:",omitempty"`
+	Health    *Health           `json:",omitempty"` // nil without a healthcheck
+	Probe     *Probe            `json:",omitempty"` // that has just begun or ended; in an update only
 }
 
 // Exit is exit.json, and how an exec session's process ended.

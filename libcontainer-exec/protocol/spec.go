@@ -33,8 +33,9 @@ type Holder struct {
 	OwnNetns    bool
 	StopSignal  int
 	StopTimeout time.Duration
-	Restart     string // "", no, always, unless-stopped, on-failure
-	MaxRetries  int    // of on-failure; 0 is unlimited
+	Restart     string       // "", no, always, unless-stopped, on-failure
+	MaxRetries  int          // of on-failure; 0 is unlimited
+	Health      *Healthcheck // nil: there is none
 	// Cgroup is the container's cgroup, absolute below the hierarchies' roots.
 	// "" puts it into payload/ below the holder's own, which is delegated.
 	Cgroup string

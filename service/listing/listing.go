@@ -84,7 +84,7 @@ var containerFilters = map[string]func(*Lister, *davit.Container, string) bool{
 	},
 	"publish": func(_ *Lister, r *davit.Container, v string) bool { return hasPort(r.HostConfig.PortBindings, v) },
 	"expose":  func(_ *Lister, r *davit.Container, v string) bool { return hasPort(r.Config.ExposedPorts, v) },
-	"health":  func(_ *Lister, _ *davit.Container, v string) bool { return v == "none" },
+	"health":  func(_ *Lister, r *davit.Container, v string) bool { return r.State.Health.String() == v },
 	"volume": func(_ *Lister, r *davit.Container, v string) bool {
 		return slices.ContainsFunc(r.Mounts, func(m davit.Mount) bool { return m.Name == v || m.Target == v || m.Source == v })
 	},

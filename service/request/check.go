@@ -58,7 +58,7 @@ func Check(r *davit.Container, host *davit.HostFacts) (warnings []string, err er
 	if dir := r.Config.WorkingDir; dir != "" && !strings.HasPrefix(dir, "/") {
 		return nil, invalid("the working directory '%s' is invalid, it needs to be an absolute path", dir)
 	}
-	if err := errors.Join(CheckTexts(&r.Config), CheckLogOptions(h.LogConfig)); err != nil {
+	if err := errors.Join(CheckTexts(&r.Config), CheckLogOptions(h.LogConfig), checkHealthcheck(r.Config.Healthcheck)); err != nil {
 		return nil, err
 	}
 	if r.Config.StopSignal != "" {

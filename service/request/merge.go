@@ -38,9 +38,10 @@ func Merge(user, img davit.ContainerConfig) davit.ContainerConfig {
 	if c.StopTimeout == nil {
 		c.StopTimeout = img.StopTimeout
 	}
-	if c.Healthcheck == nil {
-		c.Healthcheck = img.Healthcheck
+	if c.Shell == nil {
+		c.Shell = img.Shell
 	}
+	c.Healthcheck = mergeHealthcheck(c.Healthcheck, img.Healthcheck)
 	c.Env = MergeEnv(img.Env, user.Env)
 	c.ExposedPorts = MergeMap(img.ExposedPorts, user.ExposedPorts)
 	c.Volumes = MergeMap(img.Volumes, user.Volumes)

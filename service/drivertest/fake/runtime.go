@@ -169,6 +169,7 @@ func (m *Monitor) publish(u davit.Update, final bool) {
 		return
 	}
 	m.state, m.final = u, final
+	m.state.Probe = nil // told once
 	for _, p := range m.handles {
 		p.updates <- u
 		if final {
@@ -216,7 +217,7 @@ func (m *Monitor) exited(code int) {
 	m.newProgram()
 	prog := m.prog
 	m.mu.Unlock()
-	m.publish(davit.Update{Status: davit.StatusRunning, Pid: m.rt.nextPid(), StartedAt: time.Now().UTC(), Restarts: u.Restarts + 1}, false)
+	m.publish(davit.Update{Status: davit.StatusRunning, Pid: m.rt.nextPid(), StartedAt: time.Now().UTC(), Restarts: u.Restarts + 1, Health: m.startingHealth()}, false)
 	prog.begin()
 }
 
@@ -381,7 +382,8 @@ func (m *Monitor) Start(ctx context.Context, hold []*os.File) error {
 	m.held = len(hold)
 	pid, prog := m.state.Pid, m.prog
 	m.mu.Unlock()
-	m.publish(davit.Update{Status: davit.StatusRunning, Pid: pid, StartedAt: time.Now().UTC()}, false)
+	m.publish(davit.Update{Status: davit.StatusRunning, Pid: pid, StartedAt: time.Now().UTC(), Health: m.startingHealth()}, false)
+	m.checkLater()
 	prog.begin()
 	return nil
 }

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package holder
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/davit-engine/davit/libcontainer-exec/protocol"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// notRun is the exit code of a probe that did not end in time, or could not
+	// be run: Docker's.
+	notRun = -1
+	// outputGrace is how long a process that a probe left behind may keep the
+	// pipe of its output open.
+	outputGrace = 100 * time.Millisecond
+)
+
+// watchHealth runs the container's healthcheck, one probe at a time, until the
+// run ends. The rules are Docker's.
+func (r *run) watchHealth() {
+	defer close(r.checked)
+	timer := time.NewTimer(r.probeInterval())
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-r.ended:
+			return
+		}
+		if !r.paused() {
+			r.probe()
+		}
+		timer.Reset(r.probeInterval())
+	}
+}
+
+// probeInterval is the time to the next probe.
+func (r *run) probeInterval() time.Duration {
+	check := r.h.spec.Health
+	if time.Since(r.startedAt) < check.StartPeriod && r.h.health().Status == protocol.Starting {
+		return check.StartInterval
+	}
+	return check.Interval
+}
+
+func (r *run) paused() bool {
+	r.freezing.Lock()
+	defer r.freezing.Unlock()
+	return r.frozen
+}
+
+// pauses returns how often the run was paused.
+func (r *run) pauses() int {
+	r.freezing.Lock()
+	defer r.freezing.Unlock()
+	return r.freezes
+}
+
+// probe runs the healthcheck once and draws the conclusion. A probe that the
+// container's end or a pause came into says nothing.
+func (r *run) probe() {
+	h := r.h
+	id, err := newProbeID()
+	if err != nil {
+		h.complain("cannot run the healthcheck", err)
+		return
+	}
+	before := r.pauses()
+	h.announce(&protocol.Probe{ID: id})
+	result := protocol.ProbeResult{Start: time.Now()}
+	result.ExitCode, result.Output = r.runProbe(id)
+	result.End = time.Now()
+	select {
+	case <-r.ended:
+		return
+	default:
+	}
+	counts := result.ExitCode == 0 || r.pauses() == before
+	if counts {
+		h.keepResult(&result)
+	}
+	h.announce(&protocol.Probe{ID: id, Ended: true, ExitCode: result.ExitCode})
+	if counts {
+		h.judge(&result, r.startedAt)
+	}
+}
+
+// runProbe returns the exit code of a probe, and the beginning of its output.
+func (r *run) runProbe(id string) (int, []byte) {
+	h := r.h
+	timer := time.NewTimer(h.spec.Health.Timeout)
+	defer timer.Stop()
+	pid, exited, output, err := r.startProbe(id)
+	if err != nil {
+		return notRun, []byte(err.Error())
+	}
+	defer output.Close()
+	read := make(chan []byte, 1)
+	h.background.Go(func() { read <- readOutput(output) })
+	code, prefix := notRun, ""
+	select {
+	case status := <-exited:
+		code = exitCode(status)
+	case <-timer.C:
+		h.reaper.killGroup(pid)
+		<-exited
+		prefix = "Health check exceeded timeout (" + h.spec.Health.Timeout.String() + ")"
+	case <-r.ended:
+		h.reaper.killGroup(pid)
+		<-exited
+	}
+	_ = output.SetReadDeadline(time.Now().Add(outputGrace))
+	said := <-read
+	if prefix != "" && len(said) > 0 {
+		prefix += ": "
+	}
+	return code, append([]byte(prefix), said...)
+}
+
+// startProbe starts a probe, and returns the end of the pipe that brings both
+// its outputs.
+func (r *run) startProbe(id string) (pid int, exited <-chan syscall.WaitStatus, output *os.File, err error) {
+	h := r.h
+	file := filepath.Join(h.dir, "exec-"+id+".json")
+	if err := protocol.WriteFile(file, &protocol.ExecSpec{ID: id, Args: h.spec.Health.Args}); err != nil {
+		return 0, nil, nil, err
+	}
+	defer func() { _ = os.Remove(file) }()
+	stdio, output, err := probeStdio()
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	h.reaper.begin()
+	defer h.reaper.end()
+	report, err := h.runMonitor([]string{"exec", h.dir, id}, stdio, r.ended)
+	if err != nil {
+		_ = output.Close()
+		return 0, nil, nil, err
+	}
+	return report.Pid, h.reaper.watch(report.Pid), output, nil
+}
+
+// probeStdio makes the three descriptors of a probe, and the reading end of its
+// outputs.
+func probeStdio() ([]int, *os.File, error) {
+	in, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	out, output, err := protocol.Pipe(false)
+	if err != nil {
+		_ = unix.Close(in)
+		return nil, nil, err
+	}
+	again, err := unix.FcntlInt(uintptr(out), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		protocol.CloseFDs([]int{in, out})
+		return nil, nil, errors.Join(err, output.Close())
+	}
+	return []int{in, out, again}, output, nil
+}
+
+// readOutput returns what there is to keep of an output, and reads the rest so
+// that nobody waits for it to be read.
+func readOutput(f *os.File) []byte {
+	buf := make([]byte, protocol.MaxProbeOutput)
+	kept := 0
+	var rest []byte
+	for {
+		into := buf[kept:]
+		if len(into) == 0 {
+			if rest == nil {
+				rest = make([]byte, protocol.MaxProbeOutput)
+			}
+			into = rest
+		}
+		n, err := f.Read(into)
+		if kept < len(buf) {
+			kept += n
+		}
+		if err != nil {
+			return buf[:kept]
+		}
+	}
+}
+
+// keepResult adds a result to the record of the latest ones.
+func (h *holder) keepResult(result *protocol.ProbeResult) {
+	path := filepath.Join(h.dir, protocol.HealthFile)
+	var results []protocol.ProbeResult
+	if err := protocol.ReadFile(path, &results); err != nil && !errors.Is(err, os.ErrNotExist) {
+		h.complain("cannot read the results of the healthcheck", err)
+	}
+	results = append(results, *result)
+	if err := protocol.WriteFile(path, results[max(0, len(results)-protocol.MaxProbes):]); err != nil {
+		h.complain("cannot record the result of the healthcheck", err)
+	}
+}
+
+// judge draws the conclusion from a probe, and tells it if it is news.
+func (h *holder) judge(result *protocol.ProbeResult, startedAt time.Time) {
+	check, before := h.spec.Health, h.health()
+	after := before
+	switch {
+	case result.ExitCode == 0:
+		after = protocol.Health{Status: protocol.Healthy}
+	case before.Status == protocol.Starting && result.Start.Sub(startedAt) < check.StartPeriod:
+	default:
+		if after.FailingStreak++; after.FailingStreak >= check.Retries {
+			after.Status = protocol.Unhealthy
+		}
+	}
+	if after != before {
+		h.setState(func(s *protocol.State) { s.Health = &after })
+	}
+}
+
+// health returns what the healthcheck says so far. There must be one.
+func (h *holder) health() protocol.Health {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return *h.state.Health
+}
+
+// announce tells the subscribers of a probe.
+func (h *holder) announce(p *protocol.Probe) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	state := h.state
+	state.Probe = p
+	for c := range h.conns {
+		c.publish(&state)
+	}
+}
+
+// newProbeID returns 64 hexadecimal digits.
+func newProbeID() (string, error) {
+	const digits = "0123456789abcdef"
+	var random [32]byte
+	if _, err := unix.Getrandom(random[:], 0); err != nil {
+		return "", os.NewSyscallError("getrandom", err)
+	}
+	id := make([]byte, 0, 2*len(random))
+	for _, b := range random {
+		id = append(id, digits[b>>4], digits[b&15])
+	}
+	return string(id), nil
+}
