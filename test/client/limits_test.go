@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package client_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/davit-engine/davit/internal/testutil"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+)
+
+// limit is one that a container can have: where the kernel tells of it, on
+// either version of cgroups, and as what property of the unit systemd does.
+type limit struct {
+	line     string
+	ask      func(*container.Resources)
+	v1       [3]string // controller, file, want as in check
+	v2       [2]string // file, want; none for what cgroup v2 has no word for
+	property string    // with its value; "" for what systemd has no word for
+}
+
+func limits() []limit {
+	return []limit{
+		{"memory", func(r *container.Resources) { r.Memory = 64 << 20 }, [3]string{"memory", "memory.limit_in_bytes", "67108864"}, [2]string{"memory.max", "67108864"}, "MemoryMax=67108864"},
+		{"memory and swap", func(r *container.Resources) { r.Memory, r.MemorySwap = 64<<20, 96<<20 }, [3]string{"memory", "memory.memsw.limit_in_bytes", "100663296"}, [2]string{"memory.swap.max", "33554432"}, "MemorySwapMax=33554432"},
+		{"CPU shares", func(r *container.Resources) { r.CPUShares = 512 }, [3]string{"cpu", "cpu.shares", "512"}, [2]string{"cpu.weight", "~^(20|59|5[0-9])$"}, ""},
+		{"CPU quota and period", func(r *container.Resources) { r.CPUQuota, r.CPUPeriod = 25000, 50000 }, [3]string{"cpu", "cpu.cfs_quota_us", "25000"}, [2]string{"cpu.max", "25000 50000"}, "CPUQuotaPerSecUSec=500ms"},
+		{"CPUs", func(r *container.Resources) { r.NanoCPUs = 5e8 }, [3]string{"cpu", "cpu.cfs_quota_us", "50000"}, [2]string{"cpu.max", "50000 100000"}, "CPUQuotaPerSecUSec=500ms"},
+		{"pids", func(r *container.Resources) { r.PidsLimit = ptr(int64(77)) }, [3]string{"pids", "pids.max", "77"}, [2]string{"pids.max", "77"}, "TasksMax=77"},
+	}
+}
+
+// offered tells whether the kernel has the file for a container, which depends
+// on its configuration and on the controllers that the host has left.
+func (e *engine) offered(t *testing.T, l limit, id string) bool {
+	t.Helper()
+	if !e.cgroup2 {
+		_, err := os.Stat("/sys/fs/cgroup/" + l.v1[0] + "/" + l.v1[1])
+		return err == nil || l.v1[1] != "blkio.bfq.weight" && l.v1[1] != "memory.memsw.limit_in_bytes"
+	}
+	return l.v2[0] != "" && slices.Contains(strings.Fields(e.group(t, id, "", "cgroup.controllers")), strings.SplitN(l.v2[0], ".", 2)[0])
+}
+
+// told checks what kernel and systemd say of a limit.
+func (e *engine) told(t *testing.T, l limit, id string) {
+	t.Helper()
+	if !e.offered(t, l, id) {
+		t.Skipf("this kernel has no %s", l.v1[1])
+	}
+	if e.cgroup2 {
+		check(t, l.v2[0], e.group(t, id, "", l.v2[0]), l.v2[1])
+	} else {
+		check(t, l.v1[1], e.group(t, id, l.v1[0], l.v1[1]), l.v1[2])
+	}
+	if !e.systemd || l.property == "" {
+		return
+	}
+	name, _, _ := strings.Cut(l.property, "=")
+	unit := "davit-" + strings.TrimPrefix(e.inspect(t, id).Name, "/") + ".service"
+	out, err := exec.Command("systemctl", "show", "--property="+name, unit).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	check(t, "systemctl show "+unit, string(out), l.property)
+}
+
+func TestLimitsAreTheKernels(t *testing.T) {
+	e := daemon(t)
+	for _, l := range limits() {
+		t.Run(l.line, func(t *testing.T) {
+			id := e.start(t, idle(func(s *spec) { l.ask(&s.Host.Resources) }))
+			e.told(t, l, id)
+		})
+	}
+}
+
+func TestLimitOfMemoryIsHeldAndTheKillIsTold(t *testing.T) {
+	e := daemon(t)
+	// tail keeps what has no end of line.
+	id := e.start(t, sh("tail -n 1 /dev/zero", func(s *spec) { s.Host.Memory, s.Host.MemorySwap = 24<<20, 24<<20 }))
+	if code := e.wait(t, id); code != 137 {
+		t.Errorf("exit code %d", code)
+	}
+	e.until(t, id, "the kill by the kernel to be told", func(c container.InspectResponse) bool { return c.State.OOMKilled })
+	if got := e.actions(t, id); !slices.Contains(got, "oom") || !slices.Contains(got, "die") {
+		t.Errorf("the events are %v", got)
+	}
+}
+
+func TestStats(t *testing.T) {
+	e := daemon(t)
+	id := e.start(t, sh("while :; do :; done", func(s *spec) { s.Host.Memory, s.Host.PidsLimit = 64<<20, ptr(int64(99)) }))
+	read := func(o client.ContainerStatsOptions, n int) (all []container.StatsResponse) {
+		t.Helper()
+		r, err := e.cli.ContainerStats(t.Context(), id, o)
+		if err != nil {
+			t.Fatalf("stats: %v", err)
+		}
+		defer r.Body.Close()
+		d := json.NewDecoder(r.Body)
+		for range n {
+			var s container.StatsResponse
+			if err := d.Decode(&s); err != nil {
+				t.Fatalf("stats: %v", err)
+			}
+			all = append(all, s)
+		}
+		return all
+	}
+	t.Run("stream", func(t *testing.T) {
+		all := read(client.ContainerStatsOptions{Stream: true}, 2)
+		a, b := all[0], all[1]
+		if b.CPUStats.CPUUsage.TotalUsage <= a.CPUStats.CPUUsage.TotalUsage || b.PreCPUStats.CPUUsage.TotalUsage != a.CPUStats.CPUUsage.TotalUsage {
+			t.Errorf("the CPU's time is %d, then %d, which tells of %d before", a.CPUStats.CPUUsage.TotalUsage, b.CPUStats.CPUUsage.TotalUsage, b.PreCPUStats.CPUUsage.TotalUsage)
+		}
+		if b.CPUStats.SystemUsage <= b.PreCPUStats.SystemUsage || b.CPUStats.OnlineCPUs == 0 {
+			t.Errorf("of the machine it says %+v", b.CPUStats)
+		}
+	})
+	t.Run("one-shot", func(t *testing.T) {
+		s := read(client.ContainerStatsOptions{}, 1)[0]
+		if s.ID != id || !s.PreRead.IsZero() || s.PidsStats.Current == 0 || len(s.Networks) != 1 {
+			t.Errorf("it says %+v", s)
+		}
+		if s.MemoryStats.Usage == 0 || s.MemoryStats.Limit != 64<<20 || s.PidsStats.Limit != 99 {
+			t.Errorf("of memory and processes it says %+v, %+v", s.MemoryStats, s.PidsStats)
+		}
+		_, v2 := s.MemoryStats.Stats["anon"]
+		if v2 != e.cgroup2 {
+			t.Errorf("the words for memory are %v", s.MemoryStats.Stats)
+		}
+	})
+	t.Run("one-shot with the sample before", func(t *testing.T) {
+		s := read(client.ContainerStatsOptions{IncludePreviousSample: true}, 1)[0]
+		if s.PreRead.IsZero() || s.PreCPUStats.CPUUsage.TotalUsage == 0 {
+			t.Errorf("it says %+v", s)
+		}
+	})
+	t.Run("a container that has stopped", func(t *testing.T) {
+		stopped := e.create(t, idle())
+		r, err := e.cli.ContainerStats(t.Context(), stopped, client.ContainerStatsOptions{})
+		if err != nil {
+			t.Fatalf("stats: %v", err)
+		}
+		defer r.Body.Close()
+		var s container.StatsResponse
+		if err := json.NewDecoder(r.Body).Decode(&s); err != nil || s.CPUStats.CPUUsage.TotalUsage != 0 {
+			t.Errorf("it says %+v, %v", s, err)
+		}
+	})
+}
+
+func TestPauseHolds(t *testing.T) {
+	e := daemon(t)
+	id := e.start(t, sh("while :; do :; done"))
+	ticks := func() string {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", e.inspect(t, id).State.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Fields(string(data))[13] // utime of proc(5)
+	}
+	if _, err := e.cli.ContainerPause(t.Context(), id, client.ContainerPauseOptions{}); err != nil {
+		t.Fatalf("pause: %v", err)
+	}
+	if c := e.inspect(t, id); !c.State.Paused || c.State.Status != "paused" {
+		t.Errorf("its state is %+v", c.State)
+	}
+	before := ticks()
+	r := e.run(t, sh("sleep 0.5")) // as long as it takes
+	if after := ticks(); r.code != 0 || after != before {
+		t.Errorf("a paused container has used %s ticks, then %s", before, after)
+	}
+	if _, err := e.cli.ContainerPause(t.Context(), id, client.ContainerPauseOptions{}); statusOf(err) != 409 {
+		t.Errorf("a second pause: %v", err)
+	}
+	if _, err := e.cli.ContainerUnpause(t.Context(), id, client.ContainerUnpauseOptions{}); err != nil {
+		t.Fatalf("unpause: %v", err)
+	}
+	testutil.Eventually(t, patience, "the container to go on", func() bool { return ticks() != before })
+	if _, err := e.cli.ContainerPause(t.Context(), id, client.ContainerPauseOptions{}); err != nil {
+		t.Fatalf("pause: %v", err)
+	}
+	if _, err := e.cli.ContainerStop(t.Context(), id, client.ContainerStopOptions{Timeout: ptr(0)}); err != nil {
+		t.Errorf("stop of a paused container: %v", err)
+	}
+}
