@@ -3,6 +3,7 @@
 package api
 
 import (
+	"cmp"
 	"maps"
 	"os"
 	"os/exec"
@@ -67,7 +68,7 @@ func (s *swagger) operations() (out []string) {
 	slices.SortFunc(out, func(a, b string) int {
 		_, pa, _ := strings.Cut(a, " ")
 		_, pb, _ := strings.Cut(b, " ")
-		return strings.Compare(pa+a, pb+b)
+		return cmp.Or(strings.Compare(pa, pb), strings.Compare(a, b))
 	})
 	return out
 }

@@ -125,6 +125,14 @@ var CreateAnswers = []string{
 	"NetworkingConfig.EndpointsConfig.NetworkID",
 }
 
+// CreateRemarks say of fields that are taken what else there is to say.
+var CreateRemarks = map[string]string{
+	"HostConfig.ContainerIDFile":    "kept and told; it is the client that writes the file",
+	"HostConfig.Mounts.Consistency": "kept and told; it has no effect on Linux",
+	"OnBuild":                       "kept and told; it counts in images that are made of the container",
+	"Shell":                         "kept and told; it counts in images that are made of the container",
+}
+
 // VolumeRefusals are those of POST /volumes/create.
 var VolumeRefusals = []Refusal{{Field: "ClusterVolumeSpec", Why: ": this node is not a swarm manager"}}
 
