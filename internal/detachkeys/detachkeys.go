@@ -13,7 +13,7 @@ import (
 func Default() []byte { return []byte{16, 17} }
 
 // Parse reads a comma-separated sequence of single characters and ctrl-X,
-// where X is a letter or one of @ [ \ ] ^ _. An empty one is [Default].
+// where X is a letter or one of @ [ \ ] ^ _, and DEL. An empty one is [Default].
 func Parse(keys string) ([]byte, error) {
 	if keys == "" {
 		return Default(), nil
@@ -24,12 +24,14 @@ func Parse(keys string) ([]byte, error) {
 		switch {
 		case len(k) == 1:
 			out = append(out, k[0])
+		case k == "DEL":
+			out = append(out, 127)
 		case isCtrl && len(ctrl) == 1 && ctrl[0] >= 'a' && ctrl[0] <= 'z':
 			out = append(out, ctrl[0]-'a'+1)
 		case isCtrl && len(ctrl) == 1 && strings.Contains("@[\\]^_", ctrl):
 			out = append(out, ctrl[0]-'@')
 		default:
-			return nil, fmt.Errorf("invalid detach keys (%s): each must be a character or ctrl- and a letter or one of @ [ \\ ] ^ _", keys)
+			return nil, fmt.Errorf("invalid detach keys (%s): each must be a character, DEL, or ctrl- and a letter or one of @ [ \\ ] ^ _", keys)
 		}
 	}
 	return out, nil
