@@ -113,6 +113,9 @@ type Rootfs struct {
 	Upper  string
 	Work   string
 	Target string // where to mount it; an empty directory
+	// Images are the layers of the images that the container mounts, by their
+	// ids; absolute directories, topmost first.
+	Images map[string][]string
 }
 
 // File is a generated file that is mounted into a container

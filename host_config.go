@@ -162,12 +162,23 @@ type MountRequest struct {
 type Mount struct {
 	Type        string // bind, volume, tmpfs, image
 	Name        string // of the volume
-	Source      string // path on the host; "" for tmpfs
+	Source      string // path on the host, or the image's id; "" for tmpfs
 	Target      string // path in the container
 	ReadWrite   bool
 	Propagation string // rprivate, rslave, …
 	Options     string // tmpfs: mount(8) options
+	Mode        string `json:",omitempty"` // the options of -v, as given
 	Driver      string // of the volume
-	CopyUp      bool   // a new volume takes the image's content at Target
+	CopyUp      bool   // an empty volume takes the image's content at Target
 	MakeSource  bool   // bind: a missing source is made as a directory (-v), not refused (--mount)
+	// Subpath is what of a volume or an image is mounted; relative, and resolved
+	// without leaving it when it is mounted.
+	Subpath                string `json:",omitempty"`
+	NonRecursive           bool   `json:",omitempty"` // bind: without what is mounted below the source
+	ReadOnlyNonRecursive   bool   `json:",omitempty"` // bind: what is mounted below stays writable
+	ReadOnlyForceRecursive bool   `json:",omitempty"` // bind: refused where what is below cannot be made read-only
+	// VolumeOptions and VolumeLabels are those of the volume. One with options
+	// is mounted by them, and Source is empty on the host.
+	VolumeOptions map[string]string `json:",omitempty"`
+	VolumeLabels  map[string]string `json:",omitempty"`
 }

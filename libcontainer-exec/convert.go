@@ -3,9 +3,7 @@
 package libcontainerexec
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -63,7 +61,7 @@ func convertHolder(l davit.Launch, o *Options, launcher string) (*protocol.Holde
 	c, h := l.Container, &l.Container.HostConfig
 	holder := &protocol.Holder{
 		Monitor: o.MonitorPath, Seccomp: filepath.Join(o.ExecRoot, seccompDir),
-		Rootfs:  protocol.Rootfs(l.Rootfs),
+		Rootfs:  protocol.Rootfs{Lower: l.Rootfs.Lower, Upper: l.Rootfs.Upper, Work: l.Rootfs.Work, Target: l.Rootfs.Target},
 		LogPath: l.LogPath,
 		Tty:     c.Config.Tty, OpenStdin: c.Config.OpenStdin, StdinOnce: c.Config.StdinOnce,
 		Rows: clamp16(h.ConsoleSize[0]), Cols: clamp16(h.ConsoleSize[1]),
@@ -127,63 +125,4 @@ func parseSize(s string) (int64, error) {
 		return 0, fmt.Errorf("%q is not a size", s)
 	}
 	return n << shift, nil
-}
-
-// convertMounts returns the container's mounts and those of its generated
-// files, which it writes.
-func convertMounts(l davit.Launch) ([]protocol.Mount, error) {
-	var mounts []protocol.Mount
-	taken := make(map[string]bool)
-	for _, m := range l.Container.Mounts {
-		taken[filepath.Clean(m.Target)] = true
-		switch m.Propagation {
-		case "shared", "rshared":
-			return nil, davit.Errorf(davit.NotSupported, "cannot share mounts at %s with the host: containers are in a mount namespace that only receives; use rslave", m.Target)
-		}
-		mount := protocol.Mount{Type: "bind", Source: m.Source, Target: m.Target, ReadOnly: !m.ReadWrite, Propagation: m.Propagation, MakeSource: m.MakeSource}
-		if m.Type == "tmpfs" {
-			mount.Type, mount.Source = "tmpfs", ""
-			if m.Options != "" {
-				mount.Options = strings.Split(m.Options, ",")
-			}
-		}
-		mounts = append(mounts, mount)
-	}
-	for target, options := range l.Container.HostConfig.Tmpfs {
-		if taken[filepath.Clean(target)] {
-			continue
-		}
-		taken[filepath.Clean(target)] = true
-		mount := protocol.Mount{Type: "tmpfs", Target: target}
-		if options != "" {
-			mount.Options = strings.Split(options, ",")
-		}
-		mounts = append(mounts, mount)
-	}
-	for _, f := range l.Files {
-		if taken[filepath.Clean(f.Target)] {
-			continue
-		}
-		source := filepath.Join(l.Dir, filepath.Base(f.Target))
-		if err := writeGenerated(source, f.Content); err != nil {
-			return nil, fmt.Errorf("cannot write %s of container %s: %w", f.Target, l.Container.Name, err)
-		}
-		mounts = append(mounts, protocol.Mount{Type: "bind", Source: source, Target: f.Target})
-	}
-	return mounts, nil
-}
-
-// writeGenerated writes a file that the container will see, whatever the
-// daemon's umask is. It is replaced: the container of an earlier run may have
-// made a link of it.
-func writeGenerated(path string, content []byte) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	return errors.Join(err, f.Chmod(0o644), f.Close())
 }

@@ -137,7 +137,9 @@ func TestContainerSees(t *testing.T) {
 		}, "127.0.0.1 box\n644\n"},
 		{"bind", "cat /mnt/a/file; echo more >> /mnt/a/new && cat /mnt/a/new", bind(true), "from the host\nmore\n"},
 		{"bind read-only", "touch /mnt/a/x 2>/dev/null || echo refused", bind(false), "refused\n"},
-		{"tmpfs", "df -m /t | awk 'END{print $2}'; grep -c ' /t tmpfs rw,nosuid,nodev,noexec' /proc/mounts", host1(func(c *davit.HostConfig) { c.Tmpfs = map[string]string{"/t": "size=5m"} }), "5\n1\n"},
+		{"tmpfs", "df -m /t | awk 'END{print $2}'; grep -c ' /t tmpfs rw,nosuid,nodev,noexec' /proc/mounts", func(l *davit.Launch) {
+			l.Container.Mounts = []davit.Mount{{Type: "tmpfs", Target: "/t", ReadWrite: true, Options: "size=5m"}}
+		}, "5\n1\n"},
 		{"shm", "df -m /dev/shm | awk 'END{print $2}'", host1(func(c *davit.HostConfig) { c.ShmSize = 7 << 20 }), "7\n"},
 		{"read-only root", "touch /x 2>/dev/null || echo refused; touch /dev/shm/y && echo shm", host1(func(c *davit.HostConfig) { c.ReadonlyRootfs = true }), "refused\nshm\n"},
 		{"ulimit", "ulimit -n", host1(func(c *davit.HostConfig) { c.Ulimits = []davit.Ulimit{{Name: "nofile", Soft: 100, Hard: 200}} }), "100\n"},

@@ -64,8 +64,12 @@ func (s *Service) makeContainer(ctx context.Context, j *engine.Job, c *container
 	if err != nil {
 		return err
 	}
+	mounted, err := s.mountedImages(c.rec.Mounts)
+	if err != nil {
+		return err
+	}
 	err = j.Step(ctx, "make writable layer",
-		func(context.Context) error { return s.Rootfs.Create(c.id, img) },
+		func(context.Context) error { return s.Rootfs.Create(c.id, img, mounted...) },
 		func(context.Context) error { return s.Rootfs.Remove(c.id) })
 	if err != nil {
 		return err
@@ -169,5 +173,5 @@ func (s *Service) completeConfig(r *davit.Container) ([]string, error) {
 	if r.HostConfig.NetworkMode == "host" && len(r.HostConfig.PortBindings) > 0 {
 		warnings = append(warnings, "Published ports are discarded when using host network mode")
 	}
-	return warnings, request.Mounts(r)
+	return warnings, request.Mounts(r, s.lookup())
 }

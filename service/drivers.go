@@ -102,8 +102,10 @@ type State interface {
 
 // RootfsStore keeps the writable layers of containers over image layers.
 type RootfsStore interface {
-	// Create makes the writable layer of a container. Remove is idempotent.
-	Create(containerID string, image davit.Image) error
+	// Create makes the writable layer of a container, and keeps the layers of the
+	// image and of those that the container mounts until Remove, which is
+	// idempotent.
+	Create(containerID string, image davit.Image, mounted ...davit.Image) error
 	Remove(containerID string) error
 	// Rootfs says how to mount it.
 	Rootfs(containerID string) (davit.Rootfs, error)

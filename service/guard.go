@@ -46,6 +46,13 @@ func entering[Q engine.Request](s *Service, t engine.Type[Q], ref func(*Q) *stri
 	return t
 }
 
+// pinCreate gives the containers that a new one shares something with the ids
+// that they have now.
+func (s *Service) pinCreate(q davit.Create) davit.Create {
+	q.HostConfig = s.pinMounts(q.HostConfig)
+	return q
+}
+
 // sessionLabel says which container a session is of.
 func (s *Service) sessionLabel(q davit.ExecStart) (key, label string) {
 	if _, c, err := s.execs.Session(q.ID); err == nil {

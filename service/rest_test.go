@@ -505,7 +505,7 @@ func TestVolumes(t *testing.T) {
 			t.Errorf("a volume without a name is %+v", anonymous)
 		}
 		refused(d, davit.VolumeCreate{Name: "x y"}, davit.InvalidName)
-		refused(d, davit.VolumeCreate{Name: "nfs", Driver: "nfs"}, davit.NotSupported)
+		refused(d, davit.VolumeCreate{Name: "nfs", Driver: "nfs"}, davit.InvalidConfiguration)
 		refused(d, davit.VolumeInspect{Volume: "nobody"}, davit.NoSuchVolume)
 		refused(d, davit.Volumes{Filters: map[string][]string{"nonsense": {"x"}}}, davit.InvalidConfiguration)
 		d.create("web", volume("data", "/data"))

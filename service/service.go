@@ -70,6 +70,7 @@ type Service struct {
 	lists  *listing.Lister
 
 	keeper   *volumes.Keeper // is Volumes too
+	filling  sync.Mutex      // held while volumes take what images have
 	boots    *bootlist.List  // of containers that come back with the host
 	config   atomic.Pointer[davit.Config]
 	engineID string
@@ -120,9 +121,13 @@ func (s *Service) registerContainers() error {
 	e := s.eng
 	exit := internal(beside(s, "", func(q davit.Exited) string { return q.Container }))
 	exit.Fixed = true
+	create := guarded(labelled(davit.ActionManageContainers, func(q davit.Create) string { return cmp.Or(q.Name, q.Config.Image) }), s.rules.Create)
+	create.Pin = s.pinCreate
+	run := guarded(labelled(davit.ActionManageContainers, func(q davit.Run) string { return cmp.Or(q.Create.Name, q.Create.Config.Image) }), s.rules.Run)
+	run.Pin = func(q davit.Run) davit.Run { q.Create = s.pinCreate(q.Create); return q }
 	return errors.Join(
-		engine.Register(e, guarded(labelled(davit.ActionManageContainers, func(q davit.Create) string { return cmp.Or(q.Name, q.Config.Image) }), s.rules.Create), s.create),
-		engine.Register(e, guarded(labelled(davit.ActionManageContainers, func(q davit.Run) string { return cmp.Or(q.Create.Name, q.Create.Config.Image) }), s.rules.Run), s.run),
+		engine.Register(e, create, s.create),
+		engine.Register(e, run, s.run),
 		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.Start) string { return q.Container }), s.start),
 		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.Stop) string { return q.Container }), s.stop),
 		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.Restart) string { return q.Container }), s.restart),

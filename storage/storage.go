@@ -27,6 +27,9 @@ import (
 type Options struct {
 	Root string       // the data root; made if need be
 	Log  *slog.Logger // nil: the default one
+	// Mounted is the directory in which the runtime says who has a volume mounted
+	// that is mounted by its options; "": nobody has.
+	Mounted string
 }
 
 // Store is everything under a data root. One process has it open at a time.
@@ -68,7 +71,11 @@ func Open(o Options) (_ *Store, err error) {
 			err = errors.Join(err, db.Close())
 		}
 	}()
-	return openParts(db, root, o.Log)
+	s, err := openParts(db, root, o.Log)
+	if err == nil {
+		s.rootfs.ShareVolumes(o.Mounted)
+	}
+	return s, err
 }
 
 func openParts(db *bolt.DB, root string, log *slog.Logger) (*Store, error) {

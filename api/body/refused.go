@@ -58,8 +58,6 @@ var CreateRefusals = []Refusal{
 	{Field: "HostConfig.StorageOpt", Why: ": the size of a container is limited only for overlay over xfs with quota of projects"},
 	{Field: "HostConfig.UTSMode"},
 	{Field: "HostConfig.UsernsMode", Why: noRemap, But: "host", fine: oneOf("host")},
-	{Field: "HostConfig.VolumeDriver", But: "local", fine: oneOf("local")},
-	{Field: "HostConfig.VolumesFrom"},
 
 	{Field: "HostConfig.CgroupParent"},
 	{Field: "HostConfig.CpuCount", Why: windows},
@@ -70,16 +68,7 @@ var CreateRefusals = []Refusal{
 	{Field: "HostConfig.IOMaximumBandwidth", Why: windows},
 	{Field: "HostConfig.IOMaximumIOps", Why: windows},
 
-	{Field: "HostConfig.Mounts.BindOptions.CreateMountpoint"},
-	{Field: "HostConfig.Mounts.BindOptions.NonRecursive"},
-	{Field: "HostConfig.Mounts.BindOptions.ReadOnlyForceRecursive"},
-	{Field: "HostConfig.Mounts.BindOptions.ReadOnlyNonRecursive"},
-	{Field: "HostConfig.Mounts.ImageOptions.Subpath"},
-	{Field: "HostConfig.Mounts.TmpfsOptions.Options"},
-	{Field: "HostConfig.Mounts.Type", But: "bind, volume, tmpfs", fine: oneOf("bind", "volume", "tmpfs")},
-	{Field: "HostConfig.Mounts.VolumeOptions.DriverConfig.Name", But: "local", fine: oneOf("local")},
-	{Field: "HostConfig.Mounts.VolumeOptions.DriverConfig.Options"},
-	{Field: "HostConfig.Mounts.VolumeOptions.Subpath"},
+	{Field: "HostConfig.Mounts.Type", Why: ": its volumes are those of a swarm, or of Windows", But: "bind, volume, tmpfs, image", fine: oneOf("bind", "volume", "tmpfs", "image")},
 
 	{Field: "NetworkingConfig.EndpointsConfig.DriverOpts", Why: noDriver},
 	{Field: "NetworkingConfig.EndpointsConfig.GwPriority", Why: oneMore},

@@ -173,7 +173,7 @@ func mountPoints(mounts []davit.Mount) []container.MountPoint {
 	for _, m := range mounts {
 		out = append(out, container.MountPoint{
 			Type: mount.Type(m.Type), Name: m.Name, Source: m.Source, Destination: m.Target, Driver: m.Driver,
-			Mode: m.Options, RW: m.ReadWrite, Propagation: mount.Propagation(m.Propagation),
+			Mode: m.Mode, RW: m.ReadWrite, Propagation: mount.Propagation(m.Propagation),
 		})
 	}
 	return out

@@ -22,6 +22,7 @@ import (
 	"github.com/davit-engine/davit/dbus"
 	"github.com/davit-engine/davit/engine"
 	libcontainerexec "github.com/davit-engine/davit/libcontainer-exec"
+	"github.com/davit-engine/davit/libcontainer-exec/protocol"
 	"github.com/davit-engine/davit/registry"
 	"github.com/davit-engine/davit/service"
 	"github.com/davit-engine/davit/service/access"
@@ -121,7 +122,9 @@ func (d *daemon) build() error {
 		return err
 	}
 	d.life.phase("Opening " + d.config.DataRoot)
-	store, err := storage.Open(storage.Options{Root: d.config.DataRoot, Log: d.log})
+	store, err := storage.Open(storage.Options{
+		Root: d.config.DataRoot, Log: d.log, Mounted: filepath.Join(d.config.ExecRoot, protocol.VolumesD),
+	})
 	if err != nil {
 		return err
 	}

@@ -303,6 +303,10 @@ func (h *holder) cleanup() {
 	if err := unix.Unmount(h.spec.Rootfs.Target, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
 		h.complain("cannot unmount the root file system", err)
 	}
+	// Others may look for a volume there as long as this process lives.
+	if err := protocol.UnmountPlaces(filepath.Dir(filepath.Dir(h.dir))); err != nil {
+		h.complain("cannot unmount volumes", err)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	protocol.CloseFDs(h.hold)

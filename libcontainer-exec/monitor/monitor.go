@@ -77,6 +77,9 @@ func create(req Request) (protocol.Report, error) {
 	if err := protocol.ReadFile(filepath.Join(req.Dir, protocol.SpecFile), &spec); err != nil {
 		return protocol.Report{}, fmt.Errorf("cannot read the container's spec: %w", err)
 	}
+	if err := prepareSources(&spec, req.Dir); err != nil {
+		return protocol.Report{}, err
+	}
 	oci, err := ociSpec(&spec, req)
 	if err != nil {
 		return protocol.Report{}, err

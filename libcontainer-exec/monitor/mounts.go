@@ -77,21 +77,40 @@ func userMount(m protocol.Mount) (specs.Mount, error) {
 		if err := bindSource(m); err != nil {
 			return mount, err
 		}
-		propagation := m.Propagation
-		if propagation == "" {
-			propagation = "rprivate"
+		options, err := bindOptions(m)
+		if err != nil {
+			return mount, err
 		}
-		if !slices.Contains([]string{"private", "rprivate", "slave", "rslave"}, propagation) { // any other option would be taken for one
-			return mount, fail(protocol.KindInvalid, fmt.Errorf("invalid propagation %q at %s", propagation, m.Target))
-		}
-		mount.Options = []string{"rbind", propagation}
-		if m.ReadOnly {
-			mount.Options = append(mount.Options, readonly()...)
-		}
+		mount.Options = options
 	default:
 		return specs.Mount{}, fail(protocol.KindInvalid, fmt.Errorf("invalid mount type %q at %s", m.Type, m.Target))
 	}
 	return mount, nil
+}
+
+func bindOptions(m protocol.Mount) ([]string, error) {
+	options := []string{"rbind", "rprivate"}
+	if m.NonRecursive {
+		options[0] = "bind"
+	}
+	if m.Propagation != "" {
+		if !slices.Contains([]string{"private", "rprivate", "slave", "rslave", "shared", "rshared"}, m.Propagation) { // any other option would be taken for one
+			return nil, fail(protocol.KindInvalid, fmt.Errorf("invalid propagation %q at %s", m.Propagation, m.Target))
+		}
+		options[1] = m.Propagation
+	}
+	switch {
+	case !m.ReadOnly:
+	case m.ShallowReadOnly || m.NonRecursive:
+		options = append(options, "ro")
+	case recursiveReadOnly():
+		options = append(options, "ro", "rro")
+	case m.ForceReadOnly:
+		return nil, fail(protocol.KindUnsupported, fmt.Errorf("cannot make what is mounted below %s read-only at %s: it needs Linux 5.12", m.Source, m.Target))
+	default:
+		options = append(options, "ro")
+	}
+	return options, nil
 }
 
 // bindSource makes the source of a bind mount, or refuses a missing one. It is
@@ -105,17 +124,14 @@ func bindSource(m protocol.Mount) error {
 		return fail(protocol.KindInvalid, fmt.Errorf("invalid mount config for type \"bind\": bind source path does not exist: %s", m.Source))
 	}
 	if err := os.MkdirAll(m.Source, 0o755); err != nil {
-		return fmt.Errorf("cannot make the source of a bind mount: %w", err)
+		return fmt.Errorf("error while creating mount source path '%s': %w", m.Source, err)
 	}
 	return nil
 }
 
-// readonly asks for a read-only mount together with what is mounted below it,
-// where the kernel can (mount_setattr(2), Linux 5.12).
-func readonly() []string {
+// recursiveReadOnly tells whether the kernel can make a mount read-only together
+// with what is mounted below it (mount_setattr(2), Linux 5.12).
+func recursiveReadOnly() bool {
 	err := unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
-	if errors.Is(err, unix.ENOSYS) {
-		return []string{"ro"}
-	}
-	return []string{"ro", "rro"}
+	return !errors.Is(err, unix.ENOSYS)
 }

@@ -63,6 +63,11 @@ func ociSpec(spec *protocol.Spec, req Request) (*specs.Spec, error) {
 		Annotations: c.Annotations,
 	}
 	oci.Linux.MaskedPaths, oci.Linux.ReadonlyPaths = hiddenPaths(&c.Security)
+	if slices.ContainsFunc(c.Mounts, func(m protocol.Mount) bool { return sharing(&m) }) {
+		// The runtime makes all mounts of the container's namespace receive only,
+		// unless it is told otherwise: one of them is a peer of the host's.
+		oci.Linux.RootfsPropagation = "shared"
+	}
 	if c.Security.Privileged {
 		if oci.Linux.Devices, err = hostDevices("/dev"); err != nil {
 			return nil, err

@@ -34,6 +34,11 @@ const (
 	LogFile     = "monitor.log"
 	RuncRoot    = "lc"
 	ContainersD = "containers" // below the exec root
+	// MountsD is below the exec root too, and empty: each holder has a file system
+	// of its own there, with what the container mounts that is no path of the
+	// host. VolumesD says which holders have a volume there.
+	MountsD  = "mounts"
+	VolumesD = "volumes"
 )
 
 // The environment of a holder: fixed strings and paths of the engine, nothing

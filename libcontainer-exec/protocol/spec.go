@@ -73,13 +73,25 @@ type Container struct {
 
 // Mount is a mount that the user or the engine asked for.
 type Mount struct {
-	Type        string // bind or tmpfs
-	Source      string
+	Type        string // bind, tmpfs, volume (one with options), image
+	Source      string // bind: a path of the host
 	Target      string
 	ReadOnly    bool
-	Propagation string   // "" is rprivate
-	Options     []string // tmpfs only, mount(8)
-	MakeSource  bool     // bind only: make the source, a directory, when it is missing
+	Propagation string   `json:",omitempty"` // "" is rprivate
+	Options     []string `json:",omitempty"` // tmpfs only, mount(8)
+	MakeSource  bool     `json:",omitempty"` // bind only: make the source, a directory, when it is missing
+	// Subpath is what of the source is mounted, resolved without leaving it.
+	Subpath      string `json:",omitempty"`
+	NonRecursive bool   `json:",omitempty"` // bind: without what is mounted below the source
+	// ShallowReadOnly leaves what is mounted below a read-only mount writable;
+	// ForceReadOnly fails where that cannot be helped (before Linux 5.12).
+	ShallowReadOnly bool `json:",omitempty"`
+	ForceReadOnly   bool `json:",omitempty"`
+	// Volume and VolumeOptions are the name of a volume and what it is.
+	Volume        string            `json:",omitempty"`
+	VolumeOptions map[string]string `json:",omitempty"`
+	Fill          bool              `json:",omitempty"` // volume: when it is empty, it takes what the image has at Target
+	Layers        []string          `json:",omitempty"` // image: absolute, topmost first
 }
 
 // Security is how far the container is confined.

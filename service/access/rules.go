@@ -231,12 +231,20 @@ func volumesOf(h *davit.HostConfig, resolved []davit.Mount) (names []string) {
 // with one that is: who writes the files that a privileged container reads is
 // as good as in it. self is the container's id; "" when it does not exist yet.
 func (r *Rules) reason(self string, h *davit.HostConfig, resolved []davit.Mount) string {
-	if why := EqualsRoot(h, r.binds); why != "" {
+	return r.reasonWithin(maxJoined, self, h, resolved)
+}
+
+// maxJoined is how many containers may join one another in a row before nobody
+// but root can tell what comes of it.
+const maxJoined = 16
+
+func (r *Rules) reasonWithin(depth int, self string, h *davit.HostConfig, resolved []davit.Mount) string {
+	if why := r.direct(h, resolved); why != "" {
 		return why
 	}
 	for what, other := range joined(h) {
 		rec, err := r.world.Find(other)
-		if err != nil || EqualsRoot(&rec.HostConfig, r.binds) != "" {
+		if err != nil || depth == 0 || r.reasonWithin(depth-1, rec.ID, &rec.HostConfig, rec.Mounts) != "" {
 			return "it joins the " + what + " of container " + other
 		}
 	}
@@ -248,15 +256,40 @@ func (r *Rules) reason(self string, h *davit.HostConfig, resolved []davit.Mount)
 	return ""
 }
 
+// direct tells why a container equals root by what it was asked to be and by
+// what it mounts, which may come of another container that is gone by now.
+func (r *Rules) direct(h *davit.HostConfig, resolved []davit.Mount) string {
+	if why := EqualsRoot(h, r.binds); why != "" {
+		return why
+	}
+	for _, m := range resolved {
+		switch {
+		case m.Type == "bind" && receives(m.Propagation):
+			return "it mounts " + m.Source + " so that later mounts of the host appear in it"
+		case m.Type == "bind":
+			if why := bindReason(r.binds, m.Source, !m.ReadWrite); why != "" {
+				return why
+			}
+		case m.Type == "volume" && len(m.VolumeOptions) > 0:
+			return optionsReason(m.Name)
+		}
+	}
+	return ""
+}
+
+func optionsReason(volume string) string {
+	return fmt.Sprintf("volume %s was made with options, which may make it a path of the host", volume)
+}
+
 func (r *Rules) volumeReason(self, name string) string {
 	if v, err := r.world.Volume(name); err == nil && len(v.Options) > 0 {
-		return fmt.Sprintf("volume %s was made with options, which may make it a path of the host", name)
+		return optionsReason(name)
 	}
 	for _, other := range r.world.Records() {
 		if other.ID == self || !slices.Contains(volumesOf(&other.HostConfig, other.Mounts), name) {
 			continue
 		}
-		if EqualsRoot(&other.HostConfig, r.binds) != "" {
+		if r.direct(&other.HostConfig, other.Mounts) != "" {
 			return fmt.Sprintf("it shares volume %s with container %s, which has access to the host", name, cmp.Or(other.Name, other.ID))
 		}
 	}

@@ -17,6 +17,7 @@ import (
 func TestVolumes(t *testing.T, open func(t *testing.T) service.VolumeStore) {
 	t.Run("life", func(t *testing.T) { testVolumeLife(t, open(t)) })
 	t.Run("names", func(t *testing.T) { testVolumeNames(t, open(t)) })
+	t.Run("options", func(t *testing.T) { testVolumeOptions(t, open(t)) })
 	t.Run("made at once by many", func(t *testing.T) { testVolumeRace(t, open(t)) })
 }
 
@@ -30,9 +31,17 @@ func testVolumeLife(t *testing.T, s service.VolumeStore) {
 	if err != nil || !info.IsDir() || !filepath.IsAbs(v.Mountpoint) {
 		t.Fatalf("the mountpoint %q is no absolute directory: %v", v.Mountpoint, err)
 	}
+	if empty := result(s.Empty("data"))(t); !empty {
+		t.Error("a new volume is not empty")
+	}
 	file := filepath.Join(v.Mountpoint, "file")
 	must(t, os.WriteFile(file, []byte("kept"), 0o600))
 
+	if empty := result(s.Empty("data"))(t); empty {
+		t.Error("a volume with a file is empty")
+	}
+	_, err = s.Empty("nobody")
+	wantCode(t, err, davit.NoSuchVolume, "looking into a volume that does not exist")
 	again := result(s.Create(davit.Volume{Name: "data", Labels: map[string]string{"v": "2"}}))(t)
 	if d := diff(v, again); d != "" {
 		t.Errorf("creating it again did not return it as it is (-want +got):\n%s", d)
@@ -73,6 +82,26 @@ func testVolumeLife(t *testing.T, s service.VolumeStore) {
 	v = result(s.Create(davit.Volume{Name: "data"}))(t)
 	if entries := result(os.ReadDir(v.Mountpoint))(t); len(entries) != 0 {
 		t.Errorf("a volume made anew has its predecessor's data: %v", entries)
+	}
+}
+
+func testVolumeOptions(t *testing.T, s service.VolumeStore) {
+	options := map[string]string{"type": "tmpfs", "device": "tmpfs", "o": "size=1m,uid=5"}
+	v := result(s.Create(davit.Volume{Name: "data", Options: options}))(t)
+	if d := diff(options, v.Options); d != "" {
+		t.Errorf("the options (-want +got):\n%s", d)
+	}
+	for _, same := range []map[string]string{nil, {"type": "tmpfs", "device": "tmpfs", "o": "size=1m,uid=5"}} {
+		if d := diff(v, result(s.Create(davit.Volume{Name: "data", Options: same}))(t)); d != "" {
+			t.Errorf("creating it again (-want +got):\n%s", d)
+		}
+	}
+	_, err := s.Create(davit.Volume{Name: "data", Options: map[string]string{"type": "tmpfs", "device": "tmpfs"}})
+	wantCode(t, err, davit.NameConflict, "creating it with other options")
+	_, err = s.Create(davit.Volume{Name: "more", Options: map[string]string{"what": "x"}})
+	wantCode(t, err, davit.InvalidConfiguration, "creating a volume with an option that there is not")
+	if all := result(s.List())(t); len(all) != 1 {
+		t.Errorf("what was refused left volumes: %+v", all)
 	}
 }
 

@@ -163,7 +163,7 @@ func (s *Service) checkRunning(ref string) error {
 		return nil
 	}
 	for _, c := range s.Containers() {
-		if c.ImageID == img.ID && c.State.Running() {
+		if uses(&c, img.ID) && c.State.Running() {
 			return davit.Errorf(davit.ImageInUse, "conflict: unable to delete %s (cannot be forced) - image is being used by running container %s",
 				davit.ShortID(img.ID.String()), davit.ShortID(c.ID))
 		}
@@ -171,10 +171,15 @@ func (s *Service) checkRunning(ref string) error {
 	return nil
 }
 
-// imageUser returns the id of a container that was made from the image.
+// uses tells whether a container was made from an image, or mounts it.
+func uses(c *davit.Container, id digest.Digest) bool {
+	return c.ImageID == id || slices.ContainsFunc(c.Mounts, func(m davit.Mount) bool { return m.Type == "image" && m.Source == id.String() })
+}
+
+// imageUser returns the id of a container that was made from the image, or mounts it.
 func (s *Service) imageUser(id digest.Digest) string {
 	for _, c := range s.Containers() {
-		if c.ImageID == id {
+		if uses(&c, id) {
 			return c.ID
 		}
 	}

@@ -4,17 +4,20 @@ package inside
 
 import (
 	"context"
+	"path"
+	"slices"
+	"strings"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
 )
 
 // notFound puts the container's name to a missing path, in Docker's words.
-func notFound(err error, path, ref string) error {
+func notFound(err error, name, ref string) error {
 	if davit.CodeOf(err) != davit.NoSuchFile {
 		return err
 	}
-	return davit.Errorf(davit.NoSuchFile, "Could not find the file %s in container %s", path, ref)
+	return davit.Errorf(davit.NoSuchFile, "Could not find the file %s in container %s", name, ref)
 }
 
 // StatPath describes a path of a container.
@@ -46,6 +49,15 @@ func (i *Inside) CopyOut(ctx context.Context, _ *engine.Job, q davit.ContainerCo
 	})
 }
 
+// inMount tells whether a path is in something that the container mounts, which
+// may be writable though its root is not.
+func inMount(rec *davit.Container, name string) bool {
+	name = path.Clean("/" + name)
+	return slices.ContainsFunc(rec.Mounts, func(m davit.Mount) bool {
+		return name == m.Target || strings.HasPrefix(name, m.Target+"/")
+	})
+}
+
 // CopyIn unpacks a tar in a directory of a container.
 func (i *Inside) CopyIn(ctx context.Context, _ *engine.Job, q davit.ContainerExtract) (davit.Nothing, error) {
 	rec, err := i.Host.Find(q.Container)
@@ -53,7 +65,7 @@ func (i *Inside) CopyIn(ctx context.Context, _ *engine.Job, q davit.ContainerExt
 		return davit.Nothing{}, err
 	}
 	return davit.Nothing{}, i.Host.InRoot(ctx, rec.ID, func(root string) error {
-		if rec.HostConfig.ReadonlyRootfs {
+		if rec.HostConfig.ReadonlyRootfs && !inMount(&rec, q.Path) {
 			return davit.Errorf(davit.AccessDenied, "container rootfs is marked read-only")
 		}
 		if err := i.Files.Extract(ctx, root, q.Path, q); err != nil {

@@ -36,7 +36,7 @@ type Host interface {
 
 // Rootfs is what is needed of the writable layers.
 type Rootfs interface {
-	Create(containerID string, image davit.Image) error
+	Create(containerID string, image davit.Image, mounted ...davit.Image) error
 	Remove(containerID string) error
 	Mount(containerID string, with ...davit.Mount) (dir string, release func() error, err error)
 	Changes(containerID string, mounts []string) ([]davit.FileChange, error)

@@ -4,7 +4,7 @@ package request
 
 import (
 	"cmp"
-	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -12,182 +12,171 @@ import (
 	"github.com/davit-engine/davit"
 )
 
-// Mounts makes the container's list of mounts of its binds, mounts,
-// tmpfs and the volumes that its image declares. Later kinds do not override
-// earlier ones on the same target; the same target given twice is an error.
-func Mounts(r *davit.Container) error {
-	var out []davit.Mount
-	taken := map[string]bool{}
-	add := func(m davit.Mount) error {
-		m.Target = path.Clean(m.Target)
-		switch {
-		case !strings.HasPrefix(m.Target, "/"):
-			return invalid("invalid mount target %q: it must be an absolute path", m.Target)
-		case m.Target == "/":
-			return invalid("invalid mount target: it cannot be '/'")
-		case taken[m.Target]:
-			return invalid("Duplicate mount point: %s", m.Target)
-		}
-		taken[m.Target] = true
-		out = append(out, m)
-		return nil
+// Lookup finds what mounts are made of.
+type Lookup struct {
+	Container func(ref string) (davit.Container, error)
+	Image     func(ref string) (davit.Image, error)
+}
+
+// Mounts makes the container's list of mounts: those of other containers, over
+// them its binds and mounts, its tmpfs, and the volumes that its image declares
+// where nothing else is. The same target asked for twice is an error.
+func Mounts(r *davit.Container, look Lookup) error {
+	from, err := volumesFrom(r.HostConfig.VolumesFrom, look)
+	if err != nil {
+		return err
 	}
-	for _, b := range r.HostConfig.Binds {
-		m, err := parseBind(b)
-		if err != nil {
-			return err
-		}
-		if err := add(m); err != nil {
-			return err
-		}
+	own, err := ownMounts(r, look)
+	if err != nil {
+		return err
 	}
-	for _, q := range r.HostConfig.Mounts {
-		m, err := parseMount(q)
-		if err != nil {
-			return err
-		}
-		if err := add(m); err != nil {
-			return err
-		}
-	}
-	for target, opts := range r.HostConfig.Tmpfs {
-		if err := checkTmpfs(target, opts); err != nil {
-			return err
-		}
-		if err := add(davit.Mount{Type: "tmpfs", Target: target, ReadWrite: true, Options: opts}); err != nil {
-			return err
+	for _, m := range from {
+		if _, taken := own[m.Target]; !taken {
+			own[m.Target] = m
 		}
 	}
 	for target := range r.Config.Volumes {
-		if taken[path.Clean(target)] {
-			continue
+		m := davit.Mount{Type: "volume", Target: path.Clean(target), Driver: localDriver, ReadWrite: true, CopyUp: true}
+		if err := checkTarget(target); err != nil {
+			return invalid("invalid volume of the image: %w", err)
 		}
-		m := davit.Mount{Type: "volume", Target: target, Driver: "local", ReadWrite: true, CopyUp: true}
-		if err := add(m); err != nil {
-			return err
+		if driver := r.HostConfig.VolumeDriver; driver != "" {
+			m.Driver = driver
+		}
+		if _, taken := own[m.Target]; !taken {
+			own[m.Target] = m
+		}
+	}
+	for _, m := range own {
+		if m.Type == "volume" && m.Driver != localDriver {
+			return NoDriver(m.Driver)
 		}
 	}
 	// A mount below another one comes after it.
-	slices.SortStableFunc(out, func(a, b davit.Mount) int {
+	r.Mounts = slices.SortedFunc(maps.Values(own), func(a, b davit.Mount) int {
 		return cmp.Or(strings.Count(a.Target, "/")-strings.Count(b.Target, "/"), strings.Compare(a.Target, b.Target))
 	})
-	r.Mounts = out
 	return nil
 }
 
-// parseBind reads source:target[:option,…] of -v.
-func parseBind(spec string) (davit.Mount, error) {
-	parts := strings.Split(spec, ":")
-	m := davit.Mount{ReadWrite: true, CopyUp: true}
-	switch len(parts) {
-	case 2:
-	case 3:
-		if err := bindOptions(&m, spec, parts[2]); err != nil {
-			return m, err
-		}
-	default:
-		return m, invalid("invalid volume specification: '%s': it must be source:target[:options]", spec)
-	}
-	m.Source, m.Target = parts[0], parts[1]
-	if strings.HasPrefix(m.Source, "/") {
-		m.Type, m.MakeSource, m.Source = "bind", true, path.Clean(m.Source)
-		if m.Propagation == "" {
-			m.Propagation = "rprivate"
-		}
-		m.CopyUp = false
-		return m, nil
-	}
-	if !validName.MatchString(m.Source) {
-		return m, invalid("invalid volume specification: '%s': %q includes invalid characters for a local volume name, only %q are allowed. If you intended to pass a host directory, use absolute path", spec, m.Source, "[a-zA-Z0-9][a-zA-Z0-9_.-]")
-	}
-	m.Type, m.Name, m.Source, m.Driver = "volume", m.Source, "", "local"
-	return m, nil
+const localDriver = "local"
+
+// NoDriver is the error of a volume driver that there is not.
+func NoDriver(name string) error {
+	return davit.Errorf(davit.InvalidConfiguration, "error looking up volume plugin %s: plugin %q not found: this engine has the driver local", name, name)
 }
 
-// propagations are those of mount_namespaces(7).
-var propagations = []string{"private", "rprivate", "shared", "rshared", "slave", "rslave"}
-
-func bindOptions(m *davit.Mount, spec, options string) error {
-	for _, o := range strings.Split(options, ",") {
-		switch o {
-		case "ro":
-			m.ReadWrite = false
-		case "rw", "z", "Z": // labels: no effect without SELinux
-		case "nocopy":
-			m.CopyUp = false
-		default:
-			if slices.Contains(propagations, o) {
-				m.Propagation = o
-				continue
-			}
-			return invalid("invalid volume specification: '%s': invalid mode: %s", spec, o)
+// ownMounts reads what the request itself asks for, by target.
+func ownMounts(r *davit.Container, look Lookup) (map[string]davit.Mount, error) {
+	out := map[string]davit.Mount{}
+	add := func(m davit.Mount) error {
+		m.Target = path.Clean(m.Target)
+		if _, taken := out[m.Target]; taken {
+			return invalid("Duplicate mount point: %s", m.Target)
 		}
-	}
-	return nil
-}
-
-func parseMount(q davit.MountRequest) (davit.Mount, error) {
-	m := davit.Mount{Type: q.Type, Target: q.Target, ReadWrite: !q.ReadOnly, Propagation: q.Propagation}
-	// The runtime takes any option of mount(8) there: "remount", with a link in
-	// the image, makes what is mounted read-only elsewhere writable.
-	if q.Propagation != "" && !slices.Contains(propagations, q.Propagation) {
-		return m, invalid("invalid mount config for %s: invalid propagation %q: use %s", q.Target, q.Propagation, strings.Join(propagations, ", "))
-	}
-	switch q.Type {
-	case "bind":
-		if !strings.HasPrefix(q.Source, "/") {
-			return m, invalid("invalid mount config for type \"bind\": invalid mount path: '%s' mount path must be absolute", q.Source)
-		}
-		m.Source = path.Clean(q.Source) // what the rules of access looked at
-		m.Propagation = cmp.Or(m.Propagation, "rprivate")
-	case "volume":
-		if q.Source != "" && !validName.MatchString(q.Source) {
-			return m, invalid("invalid mount config for type \"volume\": invalid volume name %q", q.Source)
-		}
-		m.Name, m.Driver, m.CopyUp = q.Source, "local", !q.NoCopy
-	case "tmpfs":
-		if q.Source != "" {
-			return m, invalid("invalid mount config for type \"tmpfs\": field Source must not be specified")
-		}
-		m.Options = tmpfsOptions(q)
-	default:
-		return m, invalid("mount type %q unknown: use bind, volume or tmpfs", q.Type)
-	}
-	return m, nil
-}
-
-// tmpfsFlags and tmpfsKeys are the options of mount(8) and tmpfs(5) that make
-// sense for a new file system. Others make another mount of it than the one
-// that was asked for: bind, remount, shared.
-var (
-	tmpfsFlags = []string{
-		"ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "sync", "async", "atime", "noatime",
-		"diratime", "nodiratime", "relatime", "norelatime", "strictatime", "nostrictatime",
-	}
-	tmpfsKeys = []string{"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol", "huge"}
-)
-
-func checkTmpfs(target, options string) error {
-	if options == "" {
+		out[m.Target] = m
 		return nil
 	}
-	for _, o := range strings.Split(options, ",") {
-		key, _, valued := strings.Cut(o, "=")
-		if (valued && !slices.Contains(tmpfsKeys, key)) || (!valued && !slices.Contains(tmpfsFlags, key)) {
-			return invalid("invalid tmpfs option %q of %s: use %s or %s=", o, target, strings.Join(tmpfsFlags, ", "), strings.Join(tmpfsKeys, "=, "))
+	for _, b := range r.HostConfig.Binds {
+		m, err := parseBind(b, cmp.Or(r.HostConfig.VolumeDriver, localDriver))
+		if err != nil {
+			return nil, err
 		}
+		if err := add(m); err != nil {
+			return nil, err
+		}
+	}
+	for i := range r.HostConfig.Mounts {
+		m, err := parseMount(&r.HostConfig.Mounts[i])
+		if err == nil && m.Type == "image" {
+			err = findImage(&m, look)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if err := add(m); err != nil {
+			return nil, err
+		}
+	}
+	for target, opts := range r.HostConfig.Tmpfs {
+		if err := checkTarget(target); err != nil {
+			return nil, invalid("invalid tmpfs mount: %w", err)
+		}
+		if err := checkTmpfs(target, opts); err != nil {
+			return nil, err
+		}
+		if err := add(davit.Mount{Type: "tmpfs", Target: target, ReadWrite: true, Options: opts}); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// findImage gives an image mount the id that its reference has now.
+func findImage(m *davit.Mount, look Lookup) error {
+	img, err := look.Image(m.Source)
+	if davit.CodeOf(err) == davit.NoSuchImage {
+		// Not that code: to a create, the docker CLI takes a 404 for the container's
+		// own image being missing, and pulls that.
+		return mountConfig("image", "%w: pull it first", err)
+	}
+	m.Source = img.ID.String()
+	return err
+}
+
+// checkTarget refuses what can be no mount point.
+func checkTarget(target string) error {
+	switch {
+	case target == "":
+		return invalid("field Target must not be empty")
+	case strings.ContainsRune(target, 0):
+		return invalid("a path contains a NUL byte")
+	case !strings.HasPrefix(target, "/"):
+		return invalid("invalid mount path: '%s' mount path must be absolute", target)
+	case path.Clean(target) == "/":
+		return invalid("invalid specification: destination can't be '/'")
 	}
 	return nil
 }
 
-// tmpfsOptions writes a request's size and mode as mount(8) options.
-func tmpfsOptions(q davit.MountRequest) string {
-	var o []string
-	if q.TmpfsSize > 0 {
-		o = append(o, fmt.Sprintf("size=%d", q.TmpfsSize))
+// SplitFrom reads container[:mode] of --volumes-from.
+func SplitFrom(spec string) (ref, mode string, err error) {
+	if spec == "" {
+		return "", "", invalid("volumes-from specification cannot be an empty string")
 	}
-	if q.TmpfsMode != 0 {
-		o = append(o, fmt.Sprintf("mode=%o", q.TmpfsMode))
+	ref, mode, _ = strings.Cut(spec, ":")
+	m, ok := parseModes(mode)
+	if !ok || m.propagation != "" || m.noCopy {
+		return "", "", invalid("invalid volumes-from %q: invalid mode: %s", spec, mode)
 	}
-	return strings.Join(o, ",")
+	return ref, mode, nil
+}
+
+// volumesFrom returns the mounts of other containers, those of a later one over
+// those of an earlier one.
+func volumesFrom(specs []string, look Lookup) (map[string]davit.Mount, error) {
+	out := map[string]davit.Mount{}
+	for _, spec := range specs {
+		ref, mode, err := SplitFrom(spec)
+		if err != nil {
+			return nil, err
+		}
+		other, err := look.Container(ref)
+		if davit.CodeOf(err) == davit.NoSuchContainer {
+			return nil, invalid("cannot take the volumes of %s: %w", ref, err) // not its code: see findImage
+		}
+		if err != nil {
+			return nil, err
+		}
+		modes, _ := parseModes(mode)
+		for _, m := range other.Mounts {
+			if _, byOption := other.HostConfig.Tmpfs[m.Target]; byOption && m.Type == "tmpfs" {
+				continue // Docker's --tmpfs is no volume, --mount type=tmpfs is
+			}
+			m.ReadWrite = m.ReadWrite && !modes.readOnly
+			m.CopyUp, m.VolumeLabels = false, nil
+			out[m.Target] = m
+		}
+	}
+	return out, nil
 }

@@ -4,6 +4,7 @@ package request
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/davit-engine/davit"
@@ -98,27 +99,33 @@ func TestParseBind(t *testing.T) {
 	with := func(m davit.Mount, f func(*davit.Mount)) davit.Mount { f(&m); return m }
 	for spec, want := range map[string]davit.Mount{
 		"/src:/dst":          bind("/src", "/dst"),
-		"/src:/dst:rw":       bind("/src", "/dst"),
-		"/src:/dst:ro":       with(bind("/src", "/dst"), func(m *davit.Mount) { m.ReadWrite = false }),
-		"/src:/dst:ro,z":     with(bind("/src", "/dst"), func(m *davit.Mount) { m.ReadWrite = false }),
-		"/src:/dst:rslave":   with(bind("/src", "/dst"), func(m *davit.Mount) { m.Propagation = "rslave" }),
+		"/src:/dst:":         bind("/src", "/dst"),
+		"/src/./x/..:/dst":   bind("/src", "/dst"),
+		"/src:/dst:rw":       with(bind("/src", "/dst"), func(m *davit.Mount) { m.Mode = "rw" }),
+		"/src:/dst:cached,z": with(bind("/src", "/dst"), func(m *davit.Mount) { m.Mode = "cached,z" }),
+		"/only":              {Type: "volume", Target: "/only", ReadWrite: true, Driver: "local", CopyUp: true},
+		"/src:/dst:ro":       with(bind("/src", "/dst"), func(m *davit.Mount) { m.ReadWrite, m.Mode = false, "ro" }),
+		"/src:/dst:ro,z":     with(bind("/src", "/dst"), func(m *davit.Mount) { m.ReadWrite, m.Mode = false, "ro,z" }),
+		"/src:/dst:rslave":   with(bind("/src", "/dst"), func(m *davit.Mount) { m.Propagation, m.Mode = "rslave", "rslave" }),
 		"/with blank:/dst":   bind("/with blank", "/dst"),
 		"data:/dst":          named("data", "/dst"),
-		"data:/dst:nocopy":   with(named("data", "/dst"), func(m *davit.Mount) { m.CopyUp = false }),
+		"data:/dst:nocopy":   with(named("data", "/dst"), func(m *davit.Mount) { m.CopyUp, m.Mode = false, "nocopy" }),
 		"1.14:/dst":          named("1.14", "/dst"),
-		"data:/dst:ro":       with(named("data", "/dst"), func(m *davit.Mount) { m.ReadWrite = false }),
-		"data_x-y.z:/dst:rw": named("data_x-y.z", "/dst"),
+		"data:/dst:ro":       with(named("data", "/dst"), func(m *davit.Mount) { m.ReadWrite, m.Mode = false, "ro" }),
+		"data_x-y.z:/dst:rw": with(named("data_x-y.z", "/dst"), func(m *davit.Mount) { m.Mode = "rw" }),
 	} {
-		got, err := parseBind(spec)
+		got, err := parseBind(spec, "local")
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Errorf("%s: %v (-want +got):\n%s", spec, err, diff)
 		}
 	}
 	for _, spec := range []string{
-		"", ":", "/only", "data", "/a:/b:ro:more", "a:/b", "rel/ative:/dst", "./here:/dst", "../up:/dst", ":/dst",
-		"/src:/dst:nonsense", "/src:/dst:", "-data:/dst", "da ta:/dst",
+		"", ":", "/only:ro", "data", "/a:/b:ro:more", "a:/b", "rel/ative:/dst", "./here:/dst", "../up:/dst", ":/dst",
+		"/src:/dst:nonsense", "-data:/dst", "da ta:/dst", "/src:/", "data:/x/..",
+		"/src:/dst:ro,rw", "/src:/dst:ro,ro", "/src:/dst:z,Z", "/src:/dst:rslave,shared", "/src:/dst:nocopy", "data:/dst:nocopy,nocopy",
+		"data:/dst:rslave", "/src:/dst:cached,delegated", "/src:/dst:remount", "/src:/dst:ro,", "/src\x00:/dst", "/src:/d\x00st",
 	} {
-		if got, err := parseBind(spec); davit.CodeOf(err) != davit.InvalidConfiguration {
+		if got, err := parseBind(spec, "local"); davit.CodeOf(err) != davit.InvalidConfiguration {
 			t.Errorf("%q is %+v, %v, want it refused", spec, got, err)
 		}
 	}
@@ -142,10 +149,53 @@ func TestParseMount(t *testing.T) {
 		{"tmpfs with a source", davit.MountRequest{Type: "tmpfs", Source: "x", Target: "/t"}, davit.Mount{}, true},
 		{"bind with an option for propagation", davit.MountRequest{Type: "bind", Source: "/s", Target: "/t", Propagation: "remount"}, davit.Mount{}, true},
 		{"volume with an option for propagation", davit.MountRequest{Type: "volume", Source: "data", Target: "/t", Propagation: "rw"}, davit.Mount{}, true},
+		{
+			"volume in part, labelled",
+			davit.MountRequest{Type: "volume", Source: "data", Target: "/t", Subpath: "a/./b", VolumeLabels: map[string]string{"k": "v"}},
+			davit.Mount{Type: "volume", Name: "data", Target: "/t", ReadWrite: true, Driver: "local", Subpath: "a/b", VolumeLabels: map[string]string{"k": "v"}},
+			false,
+		},
+		{
+			"volume with options",
+			davit.MountRequest{Type: "volume", Source: "data", Target: "/t", ReadOnly: true, VolumeDriver: "local", VolumeOptions: map[string]string{"type": "tmpfs", "device": "tmpfs"}},
+			davit.Mount{Type: "volume", Name: "data", Target: "/t", Driver: "local", CopyUp: true, VolumeOptions: map[string]string{"type": "tmpfs", "device": "tmpfs"}},
+			false,
+		},
+		{"image in part", davit.MountRequest{Type: "image", Source: "busybox", Target: "/t", Subpath: "etc"}, davit.Mount{Type: "image", Source: "busybox", Target: "/t", Subpath: "etc"}, false},
+		{
+			"bind, shallow",
+			davit.MountRequest{Type: "bind", Source: "/s", Target: "/t", NonRecursive: true, CreateMountpoint: true},
+			davit.Mount{Type: "bind", Source: "/s", Target: "/t", ReadWrite: true, Propagation: "rprivate", NonRecursive: true, MakeSource: true},
+			false,
+		},
+		{
+			"bind, read-only on top",
+			davit.MountRequest{Type: "bind", Source: "/s", Target: "/t", ReadOnly: true, ReadOnlyNonRecursive: true},
+			davit.Mount{Type: "bind", Source: "/s", Target: "/t", Propagation: "rprivate", ReadOnlyNonRecursive: true},
+			false,
+		},
+		{
+			"tmpfs with options",
+			davit.MountRequest{Type: "tmpfs", Target: "/t", TmpfsSize: 4096, TmpfsOptions: [][]string{{"exec"}, {"uid", "1000"}}},
+			davit.Mount{Type: "tmpfs", Target: "/t", ReadWrite: true, Options: "size=4096,exec,uid=1000"},
+			false,
+		},
+		{"tmpfs that is another mount", davit.MountRequest{Type: "tmpfs", Target: "/t", TmpfsOptions: [][]string{{"remount"}}}, davit.Mount{}, true},
+		{"tmpfs with an option in a value", davit.MountRequest{Type: "tmpfs", Target: "/t", TmpfsOptions: [][]string{{"uid", "0,rbind"}}}, davit.Mount{}, true},
+		{"tmpfs with three parts", davit.MountRequest{Type: "tmpfs", Target: "/t", TmpfsOptions: [][]string{{"uid", "0", "1"}}}, davit.Mount{}, true},
+		{"tmpfs with a type for mode", davit.MountRequest{Type: "tmpfs", Target: "/t", TmpfsMode: 0o100755}, davit.Mount{}, true},
+		{"writable, made read-only below", davit.MountRequest{Type: "bind", Source: "/s", Target: "/t", ReadOnlyForceRecursive: true}, davit.Mount{}, true},
+		{"both read-only ways", davit.MountRequest{Type: "bind", Source: "/s", Target: "/t", ReadOnly: true, ReadOnlyForceRecursive: true, ReadOnlyNonRecursive: true}, davit.Mount{}, true},
+		{"part that is elsewhere", davit.MountRequest{Type: "volume", Source: "data", Target: "/t", Subpath: "../x"}, davit.Mount{}, true},
+		{"part that is absolute", davit.MountRequest{Type: "image", Source: "busybox", Target: "/t", Subpath: "/etc"}, davit.Mount{}, true},
+		{"part of a bind", davit.MountRequest{Type: "bind", Source: "/s", Target: "/t", Subpath: "x"}, davit.Mount{}, true},
+		{"image of no name", davit.MountRequest{Type: "image", Target: "/t"}, davit.Mount{}, true},
+		{"anonymous volume, read-only", davit.MountRequest{Type: "volume", Target: "/t", ReadOnly: true}, davit.Mount{}, true},
+		{"labels of a bind", davit.MountRequest{Type: "bind", Source: "/s", Target: "/t", VolumeLabels: map[string]string{"k": "v"}}, davit.Mount{}, true},
 		{"npipe", davit.MountRequest{Type: "npipe", Source: "x", Target: "/t"}, davit.Mount{}, true},
 		{"no type", davit.MountRequest{Source: "/s", Target: "/t"}, davit.Mount{}, true},
 	} {
-		got, err := parseMount(c.q)
+		got, err := parseMount(&c.q)
 		if c.bad {
 			if davit.CodeOf(err) != davit.InvalidConfiguration {
 				t.Errorf("%s: %+v, %v, want it refused", c.name, got, err)
@@ -163,7 +213,7 @@ func TestResolveMounts(t *testing.T) {
 		Binds: []string{"/b:/a/b/c", "data:/a"}, Tmpfs: map[string]string{"/a/b/": "size=1m"},
 		Mounts: []davit.MountRequest{{Type: "volume", Target: "/z"}},
 	}, Config: davit.ContainerConfig{Volumes: map[string]struct{}{"/a/": {}, "/v": {}}}}
-	if err := Mounts(r); err != nil {
+	if err := Mounts(r, Lookup{}); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
@@ -183,12 +233,70 @@ func TestResolveMounts(t *testing.T) {
 		"tmpfs that is a remount":  {Tmpfs: map[string]string{"/sys": "remount,rw"}},
 		"tmpfs with another's key": {Tmpfs: map[string]string{"/x": "lowerdir=/etc"}},
 		"tmpfs over a bind":        {Binds: []string{"/b:/x"}, Tmpfs: map[string]string{"/x": ""}},
+		"another volume driver":    {Binds: []string{"data:/x"}, VolumeDriver: "nfs"},
+		"a mount's other driver":   {Mounts: []davit.MountRequest{{Type: "volume", Target: "/x", VolumeDriver: "nfs"}}},
 		"no target":                {Mounts: []davit.MountRequest{{Type: "volume"}}},
 	} {
-		if err := Mounts(&davit.Container{HostConfig: h}); davit.CodeOf(err) != davit.InvalidConfiguration {
+		if err := Mounts(&davit.Container{HostConfig: h}, Lookup{}); davit.CodeOf(err) != davit.InvalidConfiguration {
 			t.Errorf("%s: %v, want it refused", name, err)
 		}
 	}
+}
+
+// TestVolumesFrom gives a container what others mount, under what it mounts
+// itself.
+func TestVolumesFrom(t *testing.T) {
+	others := map[string]davit.Container{
+		"one": {Mounts: []davit.Mount{
+			{Type: "volume", Name: "anon", Source: "/v/anon", Target: "/a", ReadWrite: true, CopyUp: true, Driver: "local"},
+			{Type: "bind", Source: "/b", Target: "/b"},
+			{Type: "tmpfs", Target: "/t", ReadWrite: true},
+		}, HostConfig: davit.HostConfig{Tmpfs: map[string]string{"/t": ""}}},
+		"two": {Mounts: []davit.Mount{{Type: "volume", Name: "two", Target: "/a", ReadWrite: true, Driver: "local"}, {Type: "tmpfs", Target: "/m", ReadWrite: true}}},
+	}
+	look := Lookup{Container: func(ref string) (davit.Container, error) {
+		if c, ok := others[ref]; ok {
+			return c, nil
+		}
+		return davit.Container{}, davit.Errorf(davit.NoSuchContainer, "No such container: %s", ref)
+	}}
+	for name, tc := range map[string]struct {
+		h    davit.HostConfig
+		want []davit.Mount
+	}{
+		"one": {davit.HostConfig{VolumesFrom: []string{"one"}}, []davit.Mount{
+			{Type: "volume", Name: "anon", Source: "/v/anon", Target: "/a", ReadWrite: true}, {Type: "bind", Source: "/b", Target: "/b"},
+		}},
+		"a later one": {davit.HostConfig{VolumesFrom: []string{"one:ro", "two:z"}}, []davit.Mount{
+			{Type: "volume", Name: "two", Target: "/a", ReadWrite: true}, {Type: "bind", Source: "/b", Target: "/b"}, {Type: "tmpfs", Target: "/m", ReadWrite: true},
+		}},
+		"read-only under an own one": {davit.HostConfig{VolumesFrom: []string{"two:ro"}, Binds: []string{"/own:/m"}}, []davit.Mount{
+			{Type: "volume", Name: "two", Target: "/a"}, {Type: "bind", Source: "/own", Target: "/m", ReadWrite: true, Propagation: "rprivate", MakeSource: true},
+		}},
+	} {
+		r := &davit.Container{HostConfig: tc.h, Config: davit.ContainerConfig{Volumes: map[string]struct{}{"/a": {}}}}
+		err := Mounts(r, look)
+		if diff := cmp.Diff(withDriver(tc.want), withDriver(r.Mounts)); err != nil || diff != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", name, err, diff)
+		}
+	}
+	for _, spec := range []string{"", "nobody", "one:nocopy", "one:rslave", "one:ro,rw", "one:x"} {
+		err := Mounts(&davit.Container{HostConfig: davit.HostConfig{VolumesFrom: []string{spec}}}, look)
+		if davit.CodeOf(err) != davit.InvalidConfiguration {
+			t.Errorf("volumes from %q: %v, want it refused", spec, err)
+		}
+	}
+}
+
+// withDriver fills in what the mounts of these tests leave out.
+func withDriver(mounts []davit.Mount) []davit.Mount {
+	out := slices.Clone(mounts)
+	for i := range out {
+		if out[i].Type == "volume" {
+			out[i].Driver = "local"
+		}
+	}
+	return out
 }
 
 func TestParseSignal(t *testing.T) {

@@ -20,14 +20,20 @@ import (
 	"github.com/davit-engine/davit/internal/linux"
 	"github.com/davit-engine/davit/service/access"
 	"github.com/davit-engine/davit/service/filter"
+	"github.com/davit-engine/davit/service/request"
 )
 
 // Store keeps the local volumes.
 type Store interface {
-	Create(v davit.Volume) (davit.Volume, error) // returns the existing one of the name
+	// Create makes a volume, or returns the one of the name: NameConflict when
+	// that was made with other options than are asked for. Options that the local
+	// driver has not are refused with InvalidConfiguration.
+	Create(v davit.Volume) (davit.Volume, error)
 	Get(name string) (davit.Volume, error)
 	List() ([]davit.Volume, error)
 	Remove(name string) error
+	// Empty tells whether the volume's directory has nothing in it.
+	Empty(name string) (bool, error)
 	// Usage returns the bytes of the volume's files, each counted once however
 	// many names it has.
 	Usage(name string) (int64, error)
@@ -82,7 +88,7 @@ func event(action, name string) davit.Event {
 
 func (v *Volumes) create(_ context.Context, _ *engine.Job, q davit.VolumeCreate) (davit.Volume, error) {
 	if q.Driver != "" && q.Driver != "local" {
-		return davit.Volume{}, davit.Errorf(davit.NotSupported, "volume driver %q is not supported: use local", q.Driver)
+		return davit.Volume{}, fmt.Errorf("create %s: %w", q.Name, request.NoDriver(q.Driver))
 	}
 	vol := davit.Volume{Name: q.Name, Driver: "local", Created: time.Now().UTC(), Labels: q.Labels, Options: q.Options}
 	if vol.Name == "" {

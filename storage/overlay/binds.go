@@ -13,45 +13,48 @@ import (
 	"strings"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/localmount"
+	"github.com/davit-engine/davit/internal/osthread"
 	"golang.org/x/sys/unix"
 )
 
 // bind mounts what a container mounts into its root, in the order given. The
 // container chose what its root holds: targets are resolved in it, and never
 // through a link that leaves it.
-func bind(root string, mounts []davit.Mount) error {
-	for _, m := range mounts {
-		if m.Source == "" {
-			continue // a tmpfs is empty while its container does not run
+func (s *Store) bind(r davit.Rootfs, mounts []davit.Mount) error {
+	for i := range mounts {
+		m := &mounts[i]
+		if m.Type == "tmpfs" {
+			continue // it is empty while its container does not run
 		}
-		if err := bindOne(root, m); err != nil {
+		if err := s.bindOne(r, m); err != nil {
 			return fmt.Errorf("cannot mount %s at %s: %w", m.Source, m.Target, err)
 		}
 	}
 	return nil
 }
 
-func bindOne(root string, m davit.Mount) error {
-	info, err := os.Stat(m.Source)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // made at the start
+func (s *Store) bindOne(r davit.Rootfs, m *davit.Mount) error {
+	tree, err := s.source(r, m)
+	if m.Type == "bind" && errors.Is(err, fs.ErrNotExist) {
+		return nil // made, or refused, at the start
 	}
 	if err != nil {
 		return err
 	}
-	if err := makeTarget(root, m.Target, info.IsDir()); err != nil {
+	defer unix.Close(tree)
+	dir, err := localmount.IsDir(tree)
+	if err != nil {
 		return err
 	}
-	target, err := openIn(root, m.Target)
+	if err := makeTarget(r.Target, m.Target, dir); err != nil {
+		return err
+	}
+	target, err := openIn(r.Target, m.Target)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(target)
-	tree, err := unix.OpenTree(unix.AT_FDCWD, m.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
-	if err != nil {
-		return os.NewSyscallError("open_tree", err)
-	}
-	defer unix.Close(tree)
 	if err := unix.MoveMount(tree, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
 		return os.NewSyscallError("move_mount", err)
 	}
@@ -61,6 +64,49 @@ func bindOne(root string, m davit.Mount) error {
 	// The mount is meant that was just made, whatever its target leads to by now:
 	// a link can be one way before the mount and another behind it.
 	return os.NewSyscallError("mount", unix.Mount("", procFD(tree), "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+}
+
+// source returns what is to be mounted, attached nowhere.
+func (s *Store) source(r davit.Rootfs, m *davit.Mount) (tree int, err error) {
+	whole := m.Source
+	if m.Type == "image" || len(m.VolumeOptions) > 0 {
+		if whole, err = os.MkdirTemp(s.tmpDir(), "mount-"); err != nil {
+			return -1, err
+		}
+		defer func() { err = errors.Join(err, os.Remove(whole)) }()
+		if err := s.mountWhole(r, m, whole); err != nil {
+			return -1, err
+		}
+		defer unmount(whole)
+	}
+	if m.Subpath != "" {
+		return localmount.Below(whole, m.Subpath)
+	}
+	return localmount.Detached(whole, !m.NonRecursive)
+}
+
+func (s *Store) mountWhole(r davit.Rootfs, m *davit.Mount, dir string) error {
+	switch {
+	case m.Type == "image":
+		return s.mountImage(r.Images[m.Source], dir)
+	case s.shared == "":
+		return localmount.Mount(m.VolumeOptions, dir)
+	}
+	return localmount.Registry(s.shared).Mount(m.Name, m.VolumeOptions, dir, 0)
+}
+
+// mountImage mounts an image's layers, read-only.
+func (s *Store) mountImage(lower []string, target string) error {
+	names := make([]string, 0, len(lower)+1)
+	for _, l := range lower {
+		names = append(names, filepath.Base(l))
+	}
+	if len(names) == 1 && names[0] != filepath.Base(s.emptyDir()) {
+		names = append(names, filepath.Base(s.emptyDir())) // without an upper directory overlayfs wants two others
+	}
+	return osthread.InDir(s.linkDir(), func() error {
+		return os.NewSyscallError("mount", unix.Mount("overlay", target, "overlay", unix.MS_RDONLY, "lowerdir="+strings.Join(names, ":")))
+	})
 }
 
 // makeTarget makes the mount point of a container that was never started.

@@ -26,7 +26,7 @@ func TestReadOnlyThroughALink(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unmount(root + "/data") })
-	if err := bind(root, []davit.Mount{{Type: "bind", Source: source, Target: "/link"}}); err != nil {
+	if err := (&Store{}).bind(davit.Rootfs{Target: root}, []davit.Mount{{Type: "bind", Source: source, Target: "/link"}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(root + "/data/sub"); err != nil {

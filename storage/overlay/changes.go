@@ -25,7 +25,7 @@ func (s *Store) Changes(containerID string, mounts []string) ([]davit.FileChange
 	if err != nil {
 		return nil, err
 	}
-	lower, err := s.lower(containerID)
+	r, err := s.Rootfs(containerID)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +35,7 @@ func (s *Store) Changes(containerID string, mounts []string) ([]davit.FileChange
 	}
 	defer d.close()
 	if d.upper, err = os.OpenRoot(filepath.Join(dir, "diff")); err == nil {
-		err = d.openLower(lower)
+		err = d.openLower(r.Lower)
 	}
 	if err == nil {
 		_, err = d.walk(".", d.lower)

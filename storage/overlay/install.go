@@ -261,13 +261,7 @@ func (s *Store) Drop(tx *bolt.Tx, image digest.Digest, chains []digest.Digest) (
 // drop applies a change to layers and deletes the records of those that
 // neither an image nor a container uses afterwards.
 func drop(tx *bolt.Tx, chains []digest.Digest, change func(*Layer)) (dead []digest.Digest, err error) {
-	used := map[digest.Digest]bool{}
-	err = records.Each(tx, rootfsBucket, func(_ string, chains []digest.Digest) error {
-		for _, c := range chains {
-			used[c] = true
-		}
-		return nil
-	})
+	used, err := usedLayers(tx)
 	if err != nil {
 		return nil, err
 	}
@@ -292,6 +286,27 @@ func drop(tx *bolt.Tx, chains []digest.Digest, change func(*Layer)) (dead []dige
 		}
 	}
 	return dead, nil
+}
+
+// usedLayers returns the layers that containers are over, or mount.
+func usedLayers(tx *bolt.Tx) (map[digest.Digest]bool, error) {
+	used := map[digest.Digest]bool{}
+	note := func(chains []digest.Digest) {
+		for _, c := range chains {
+			used[c] = true
+		}
+	}
+	return used, errors.Join(
+		records.Each(tx, rootfsBucket, func(_ string, chains []digest.Digest) error {
+			note(chains)
+			return nil
+		}),
+		records.Each(tx, mountsBucket, func(_ string, images map[string][]digest.Digest) error {
+			for _, chains := range images {
+				note(chains)
+			}
+			return nil
+		}))
 }
 
 // Collect removes the directories of those layers that have no record and that

@@ -29,7 +29,7 @@ func (s *Store) Mount(containerID string, with ...davit.Mount) (string, func() e
 		if err := s.mount(r); err != nil {
 			return "", nil, fmt.Errorf("cannot mount the root file system of %s: %w", davit.ShortID(containerID), err)
 		}
-		if err := bind(r.Target, with); err != nil {
+		if err := s.bind(r, with); err != nil {
 			unmount(r.Target)
 			return "", nil, err
 		}

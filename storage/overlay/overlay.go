@@ -24,6 +24,7 @@ import (
 const (
 	layerBucket  = "layers" // chain id -> Layer
 	rootfsBucket = "rootfs" // container id -> chain ids of its layers, lowest first
+	mountsBucket = "mounts" // container id -> image id -> chain ids of an image that it mounts
 )
 
 // Layer is the record of an unpacked layer.
@@ -43,11 +44,18 @@ type Store struct {
 	dir string
 	db  *bolt.DB
 	log *slog.Logger
+	// shared is where the runtime says who has a volume with options mounted.
+	shared string
 
 	mu     sync.Mutex
 	pins   map[digest.Digest]int // installations that use a layer
 	mounts map[string]int        // mounts of a container's root in this process
 }
+
+// ShareVolumes names the directory in which the runtime says who has a volume
+// mounted that is mounted by its options: containers that do not run are seen
+// with the same. It is called before the store is used.
+func (s *Store) ShareVolumes(dir string) { s.shared = dir }
 
 // Open opens the store in dir and removes what a killed predecessor left
 // unfinished. It fails when the file system cannot carry overlayfs.
@@ -58,7 +66,7 @@ func Open(dir string, db *bolt.DB, log *slog.Logger) (*Store, error) {
 			return nil, fmt.Errorf("cannot create the layer store: %w", err)
 		}
 	}
-	if err := records.Buckets(db, layerBucket, rootfsBucket); err != nil {
+	if err := records.Buckets(db, layerBucket, rootfsBucket, mountsBucket); err != nil {
 		return nil, err
 	}
 	if err := s.emptyTmp(); err != nil {

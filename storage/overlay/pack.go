@@ -19,7 +19,7 @@ func (s *Store) Pack(ctx context.Context, containerID string, leave []string, w 
 	if err != nil {
 		return err
 	}
-	if _, err := s.lower(containerID); err != nil {
+	if _, err := s.Rootfs(containerID); err != nil {
 		return err
 	}
 	if err := tarfs.PackLayer(ctx, filepath.Join(dir, "diff"), leave, w); err != nil {

@@ -25,8 +25,9 @@ func (s *Store) containerDir(id string) (string, error) {
 }
 
 // Create makes the writable layer of a container over the layers of an image.
-// The layers stay until the container is removed, whatever becomes of the image.
-func (s *Store) Create(containerID string, image davit.Image) error {
+// These stay until the container is removed, and those of the images that it
+// mounts, whatever becomes of the images.
+func (s *Store) Create(containerID string, image davit.Image, mounted ...davit.Image) error {
 	dir, err := s.containerDir(containerID)
 	if err != nil {
 		return err
@@ -34,15 +35,19 @@ func (s *Store) Create(containerID string, image davit.Image) error {
 	if err := s.makeContainerDir(dir); err != nil {
 		return fmt.Errorf("cannot create the root file system of %s: %w", davit.ShortID(containerID), fault.NoSpace(err, s.dir))
 	}
-	chains := ChainIDs(image.Layers)
 	err = s.update(func(tx *bolt.Tx) error {
-		for _, c := range chains {
-			var l Layer
-			found, err := records.Get(tx, layerBucket, c.String(), &l)
-			if err == nil && !found {
-				err = davit.Errorf(davit.NoSuchImage, "image %s: its layer %s is gone", davit.ShortID(image.ID.String()), c)
+		chains, err := present(tx, image)
+		if err != nil {
+			return err
+		}
+		mounts := map[string][]digest.Digest{}
+		for _, img := range mounted {
+			if mounts[img.ID.String()], err = present(tx, img); err != nil {
+				return err
 			}
-			if err != nil {
+		}
+		if len(mounts) > 0 {
+			if err := records.Put(tx, mountsBucket, containerID, mounts); err != nil {
 				return err
 			}
 		}
@@ -52,6 +57,22 @@ func (s *Store) Create(containerID string, image davit.Image) error {
 		return errors.Join(err, s.discard(dir))
 	}
 	return nil
+}
+
+// present returns the layers of an image, all of which are there.
+func present(tx *bolt.Tx, image davit.Image) ([]digest.Digest, error) {
+	chains := ChainIDs(image.Layers)
+	for _, c := range chains {
+		var l Layer
+		found, err := records.Get(tx, layerBucket, c.String(), &l)
+		if err == nil && !found {
+			err = davit.Errorf(davit.NoSuchImage, "image %s: its layer %s is gone", davit.ShortID(image.ID.String()), c)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return chains, nil
 }
 
 func (s *Store) update(do func(*bolt.Tx) error) error {
@@ -85,11 +106,15 @@ func (s *Store) Remove(containerID string) error {
 	var dead []digest.Digest
 	err = s.update(func(tx *bolt.Tx) error {
 		var chains []digest.Digest
-		if _, err := records.Get(tx, rootfsBucket, containerID, &chains); err != nil {
+		var mounts map[string][]digest.Digest
+		_, err1 := records.Get(tx, rootfsBucket, containerID, &chains)
+		_, err2 := records.Get(tx, mountsBucket, containerID, &mounts)
+		err := errors.Join(err1, err2, records.Delete(tx, rootfsBucket, containerID), records.Delete(tx, mountsBucket, containerID))
+		if err != nil {
 			return err
 		}
-		if err := records.Delete(tx, rootfsBucket, containerID); err != nil {
-			return err
+		for _, more := range mounts {
+			chains = append(chains, more...)
 		}
 		dead, err = drop(tx, chains, func(*Layer) {})
 		return err
@@ -112,44 +137,56 @@ func (s *Store) Rootfs(containerID string) (davit.Rootfs, error) {
 	if err != nil {
 		return davit.Rootfs{}, err
 	}
-	lower, err := s.lower(containerID)
-	if err != nil {
-		return davit.Rootfs{}, err
-	}
-	return davit.Rootfs{
-		Lower: lower, Upper: filepath.Join(dir, "diff"), Work: filepath.Join(dir, "work"), Target: filepath.Join(dir, "merged"),
-	}, nil
-}
-
-func (s *Store) lower(containerID string) (lower []string, err error) {
+	r := davit.Rootfs{Upper: filepath.Join(dir, "diff"), Work: filepath.Join(dir, "work"), Target: filepath.Join(dir, "merged")}
 	err = s.db.View(func(tx *bolt.Tx) error {
 		var chains []digest.Digest
 		found, err := records.Get(tx, rootfsBucket, containerID, &chains)
+		if err == nil && !found {
+			err = davit.Errorf(davit.NoSuchContainer, "container %s: it has no root file system", davit.ShortID(containerID))
+		}
 		if err != nil {
 			return err
 		}
-		if !found {
-			return davit.Errorf(davit.NoSuchContainer, "container %s: it has no root file system", davit.ShortID(containerID))
+		if r.Lower, err = s.lower(tx, chains); err != nil {
+			return fmt.Errorf("cannot find the layers of container %s: %w", davit.ShortID(containerID), err)
 		}
-		for _, c := range slices.Backward(chains) {
-			var l Layer
-			if found, err = records.Get(tx, layerBucket, c.String(), &l); err != nil {
-				return err
+		var mounts map[string][]digest.Digest
+		if _, err := records.Get(tx, mountsBucket, containerID, &mounts); err != nil {
+			return err
+		}
+		for image, chains := range mounts {
+			if r.Images == nil {
+				r.Images = map[string][]string{}
 			}
-			if !found {
-				return fmt.Errorf("cannot find the layer %s of container %s", c, davit.ShortID(containerID))
-			}
-			lower = append(lower, filepath.Join(s.linkDir(), l.Link))
-			if l.Opaque {
-				break
+			if r.Images[image], err = s.lower(tx, chains); err != nil {
+				return fmt.Errorf("cannot find the layers of image %s: %w", davit.ShortID(image), err)
 			}
 		}
 		return nil
 	})
-	if err == nil && len(lower) == 0 {
+	return r, err
+}
+
+// lower returns the directories of layers, topmost first.
+func (s *Store) lower(tx *bolt.Tx, chains []digest.Digest) (lower []string, err error) {
+	for _, c := range slices.Backward(chains) {
+		var l Layer
+		found, err := records.Get(tx, layerBucket, c.String(), &l)
+		if err != nil {
+			return nil, err
+		}
+		if !found {
+			return nil, fmt.Errorf("layer %s is gone", c)
+		}
+		lower = append(lower, filepath.Join(s.linkDir(), l.Link))
+		if l.Opaque {
+			break
+		}
+	}
+	if len(lower) == 0 {
 		lower = []string{s.emptyDir()} // overlayfs wants one
 	}
-	return lower, err
+	return lower, nil
 }
 
 // Usage returns the bytes of the files in the writable layer, each counted

@@ -7,8 +7,10 @@ package volume
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,6 +18,7 @@ import (
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/localmount"
 	"github.com/davit-engine/davit/storage/fault"
 	"github.com/davit-engine/davit/storage/records"
 	"github.com/davit-engine/davit/storage/tree"
@@ -93,19 +96,17 @@ func (s *Store) Create(v davit.Volume) (davit.Volume, error) {
 		return davit.Volume{}, err
 	}
 	if v.Driver != "" && v.Driver != "local" {
-		return davit.Volume{}, davit.Errorf(davit.NotSupported, "volume driver %q is not supported: only local is", v.Driver)
+		return davit.Volume{}, davit.Errorf(davit.InvalidConfiguration, "create %s: error looking up volume plugin %s: plugin %q not found: this engine has the driver local", v.Name, v.Driver, v.Driver)
 	}
-	for option := range v.Options {
-		switch option {
-		case "type", "o", "device", "size":
-			return davit.Volume{}, davit.Errorf(davit.NotSupported, "the option %q of the local volume driver is not supported yet: use a bind mount", option)
-		default:
-			return davit.Volume{}, davit.Errorf(davit.InvalidConfiguration, "invalid option: %q", option)
-		}
+	if err := localmount.Check(v.Options); err != nil {
+		return davit.Volume{}, davit.Errorf(davit.InvalidConfiguration, "create %s: %w", v.Name, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old, err := s.Get(v.Name)
+	if err == nil && len(v.Options) > 0 && !maps.Equal(old.Options, v.Options) {
+		return davit.Volume{}, davit.Errorf(davit.NameConflict, "create %s: a volume of that name exists with other options: remove it, or choose another name", v.Name)
+	}
 	if davit.CodeOf(err) != davit.NoSuchVolume {
 		return old, err
 	}
@@ -153,6 +154,23 @@ func (s *Store) List() ([]davit.Volume, error) {
 		})
 	})
 	return volumes, err
+}
+
+// Empty tells whether a volume's directory has nothing in it.
+func (s *Store) Empty(name string) (bool, error) {
+	v, err := s.Get(name)
+	if err != nil {
+		return false, err
+	}
+	dir, err := os.Open(v.Mountpoint)
+	if err != nil {
+		return false, fmt.Errorf("cannot look into the volume %s: %w", name, err)
+	}
+	defer dir.Close()
+	if _, err := dir.Readdirnames(1); !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	return true, nil
 }
 
 // Usage returns the bytes of a volume's files; see the service's VolumeStore.

@@ -78,9 +78,11 @@ func TestCreateRefuses(t *testing.T) {
 		{davit.Volume{Name: "a/b"}, davit.InvalidName},
 		{davit.Volume{Name: "ab\n"}, davit.InvalidName},
 		{davit.Volume{Name: strings.Repeat("a", 256)}, davit.InvalidName},
-		{davit.Volume{Name: "ok", Driver: "nfs"}, davit.NotSupported},
-		{davit.Volume{Name: "ok", Options: map[string]string{"device": "/dev/sda"}}, davit.NotSupported},
+		{davit.Volume{Name: "ok", Driver: "nfs"}, davit.InvalidConfiguration},
+		{davit.Volume{Name: "ok", Options: map[string]string{"device": "/dev/sda"}}, davit.InvalidConfiguration},
 		{davit.Volume{Name: "ok", Options: map[string]string{"what": ""}}, davit.InvalidConfiguration},
+		{davit.Volume{Name: "ok", Options: map[string]string{"type": "tmpfs", "device": "tmpfs", "o": "remount"}}, davit.InvalidConfiguration},
+		{davit.Volume{Name: "ok", Options: map[string]string{"type": "tmpfs", "device": "tmpfs", "size": "1m"}}, davit.InvalidConfiguration},
 	}
 	for _, tt := range tests {
 		if _, err := s.Create(tt.volume); err == nil || davit.CodeOf(err) != tt.want {

@@ -52,7 +52,7 @@ func (s *Rootfs) Mounts() int {
 }
 
 // Create implements [service.RootfsStore].
-func (s *Rootfs) Create(containerID string, image davit.Image) error {
+func (s *Rootfs) Create(containerID string, image davit.Image, mounted ...davit.Image) error {
 	if err := s.enter("Create", containerID); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@
 package fake
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -39,7 +40,15 @@ func (s *Volumes) Create(v davit.Volume) (davit.Volume, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if old, ok := s.volumes[v.Name]; ok {
+		if len(v.Options) > 0 && !maps.Equal(v.Options, old.Options) {
+			return davit.Volume{}, davit.Errorf(davit.NameConflict, "volume %s has other options", v.Name)
+		}
 		return old, nil
+	}
+	for option := range v.Options {
+		if !slices.Contains([]string{"type", "device", "o"}, option) {
+			return davit.Volume{}, davit.Errorf(davit.InvalidConfiguration, "invalid option: %q", option)
+		}
 	}
 	v.Mountpoint = filepath.Join(s.dir, v.Name)
 	s.volumes[v.Name] = v
@@ -73,6 +82,19 @@ func (s *Volumes) List() ([]davit.Volume, error) {
 	}
 	slices.SortFunc(out, func(a, b davit.Volume) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
+}
+
+// Empty implements [service.VolumeStore].
+func (s *Volumes) Empty(name string) (bool, error) {
+	if err := s.enter("Empty", name); err != nil {
+		return false, err
+	}
+	v, err := s.Get(name)
+	if err != nil {
+		return false, err
+	}
+	entries, err := os.ReadDir(v.Mountpoint)
+	return len(entries) == 0, err
 }
 
 // Usage implements [service.VolumeStore].
