@@ -240,6 +240,7 @@ func (p parts) Process(id string) (davit.Process, error) {
 
 func (p parts) Dir(id string) string                { return p.s.dir(id) }
 func (p parts) LogPath(rec *davit.Container) string { return p.s.logPath(rec) }
+func (p parts) Networks() []davit.Network           { return p.s.allNetworks() }
 func (p parts) Sessions(id string) []string         { return p.s.execs.IDs(id) }
 
 // Queue is where those wait who attach to a container that does not run.

@@ -342,9 +342,9 @@ func TestListContainers(t *testing.T) {
 		d := h.boot()
 		d.create("created", func(q *davit.Create) { q.Config.Labels = map[string]string{"a": "1", "b": "2"} })
 		<-time.After(time.Second)
-		d.run("running", volume("data", "/data"), func(q *davit.Create) { q.Config.Labels = map[string]string{"a": "1"} })
+		d.run("running", volume("data", "/data"), publish("8080"), func(q *davit.Create) { q.Config.Labels = map[string]string{"a": "1"} })
 		<-time.After(time.Second)
-		ended := d.run("ended", network("none"))
+		ended := d.run("ended", network("none"), func(q *davit.Create) { q.HostConfig.Annotations = map[string]string{"k": "v", "l": ""} })
 		h.rt.Monitor(ended).Exit(3)
 		settle()
 		for _, c := range []struct {
@@ -356,13 +356,31 @@ func TestListContainers(t *testing.T) {
 			{"all", davit.Containers{All: true}, []string{"ended", "running", "created"}},
 			{"the newest two", davit.Containers{Limit: 2}, []string{"ended", "running"}},
 			{"by status", davit.Containers{Filters: map[string][]string{"status": {"created", "exited"}}}, []string{"ended", "created"}},
-			{"by exit code", davit.Containers{Filters: map[string][]string{"exited": {"3"}}}, []string{"ended"}},
-			{"by another", davit.Containers{Filters: map[string][]string{"exited": {"0"}}}, nil},
+			{"by exit code", davit.Containers{All: true, Filters: map[string][]string{"exited": {"3"}}}, []string{"ended"}},
+			{"by another", davit.Containers{All: true, Filters: map[string][]string{"exited": {"0"}}}, nil},
 			{"by name", davit.Containers{All: true, Filters: map[string][]string{"name": {"ed"}}}, []string{"ended", "created"}},
 			{"by both labels", davit.Containers{All: true, Filters: map[string][]string{"label": {"a=1", "b"}}}, []string{"created"}},
 			{"by image", davit.Containers{All: true, Filters: map[string][]string{"ancestor": {"busybox"}}}, []string{"ended", "running", "created"}},
 			{"by network", davit.Containers{All: true, Filters: map[string][]string{"network": {"none"}}}, []string{"ended"}},
 			{"by volume", davit.Containers{All: true, Filters: map[string][]string{"volume": {"data"}}}, []string{"running"}},
+			{"by exit code, of those that run", davit.Containers{Filters: map[string][]string{"exited": {"3"}}}, nil},
+			{"by part of a name", davit.Containers{All: true, Filters: map[string][]string{"name": {"^/run"}}}, []string{"running"}},
+			{"by what is no expression", davit.Containers{All: true, Filters: map[string][]string{"name": {"[run"}}}, nil},
+			{"by id", davit.Containers{All: true, Filters: map[string][]string{"id": {ended[:12]}}}, []string{"ended"}},
+			{"by what it is not made of", davit.Containers{All: true, Filters: map[string][]string{"ancestor": {"other"}}}, nil},
+			{"before", davit.Containers{All: true, Filters: map[string][]string{"before": {"ended"}}}, []string{"running", "created"}},
+			{"since", davit.Containers{All: true, Filters: map[string][]string{"since": {"created"}}}, []string{"ended", "running"}},
+			{"by health", davit.Containers{All: true, Filters: map[string][]string{"health": {"none"}}}, []string{"ended", "running", "created"}},
+			{"by another health", davit.Containers{All: true, Filters: map[string][]string{"health": {"healthy", "starting"}}}, nil},
+			{"by port of the host", davit.Containers{Filters: map[string][]string{"publish": {"8080"}}}, []string{"running"}},
+			{"by another protocol", davit.Containers{Filters: map[string][]string{"publish": {"8080/udp"}}}, nil},
+			{"by port of the container", davit.Containers{Filters: map[string][]string{"expose": {"70-90/tcp"}}}, []string{"running"}},
+			{"by port of neither", davit.Containers{All: true, Filters: map[string][]string{"publish": {"1-79"}}}, nil},
+			{"tasks", davit.Containers{All: true, Filters: map[string][]string{"is-task": {"true"}}}, nil},
+			{"no tasks", davit.Containers{Filters: map[string][]string{"is-task": {"false"}}}, []string{"running"}},
+			{"by isolation", davit.Containers{Filters: map[string][]string{"isolation": {"default"}}}, []string{"running"}},
+			{"by annotation", davit.Containers{All: true, Filters: map[string][]string{"annotation": {"k=v", "l"}}}, []string{"ended"}},
+			{"by another annotation", davit.Containers{All: true, Filters: map[string][]string{"annotation": {"k=w"}}}, nil},
 			{"by two", davit.Containers{All: true, Filters: map[string][]string{"label": {"a"}, "status": {"running"}}}, []string{"running"}},
 		} {
 			var got []string
@@ -373,8 +391,13 @@ func TestListContainers(t *testing.T) {
 				t.Errorf("%s: %q, want %q", c.name, got, c.want)
 			}
 		}
-		for key, value := range map[string]string{"nonsense": "x", "exited": "x", "health": "x", "status": "x"} {
+		for key, value := range map[string]string{"nonsense": "x", "exited": "x", "health": "x", "status": "x", "is-task": "x", "isolation": "x", "publish": "x", "expose": "90-80", "annotations": "x"} {
 			refused(d, davit.Containers{Filters: map[string][]string{key: {value}}}, davit.InvalidConfiguration)
+		}
+		refused(d, davit.Containers{Filters: map[string][]string{"before": {"none"}}}, davit.NoSuchContainer)
+		byID := do(d, davit.Containers{Filters: map[string][]string{"network": {do(d, davit.NetworkInspect{Network: "bridge"}).ID[:12]}}})
+		if len(byID) != 1 || byID[0].Name != "running" {
+			t.Errorf("by the network's id: %+v", byID)
 		}
 		i := do(d, davit.Info{})
 		if i.Containers != 3 || i.Running != 1 || i.Stopped != 2 || i.Paused != 0 || i.Images != 1 {

@@ -7,15 +7,10 @@ import (
 	"context"
 	"errors"
 	"os"
-	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
-	"github.com/davit-engine/davit/service/filter"
-	"github.com/davit-engine/davit/service/request"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -27,6 +22,8 @@ type Host interface {
 	// Dir is a container's own directory, LogPath where its log is.
 	Dir(id string) string
 	LogPath(rec *davit.Container) string
+	// Networks returns those there are.
+	Networks() []davit.Network
 	// Sessions lists the exec sessions of a container that run.
 	Sessions(id string) []string
 }
@@ -59,115 +56,16 @@ type Lister struct{ Options }
 // New returns the handlers.
 func New(o Options) *Lister { return &Lister{o} }
 
-// containerFilters are the filters of GET /containers/json that this engine
-// knows; another one is an error.
-var containerFilters = map[string]func(*Lister, *davit.Container, string) bool{
-	"id":     func(_ *Lister, r *davit.Container, v string) bool { return strings.HasPrefix(r.ID, v) },
-	"name":   func(_ *Lister, r *davit.Container, v string) bool { return matchName(v, r.Name) },
-	"label":  func(_ *Lister, r *davit.Container, v string) bool { return filter.Label(r.Config.Labels, v) },
-	"status": func(_ *Lister, r *davit.Container, v string) bool { return string(r.State.Status) == v },
-	"exited": func(_ *Lister, r *davit.Container, v string) bool {
-		return r.State.Status == davit.StatusExited && strconv.Itoa(r.State.ExitCode) == v
-	},
-	"ancestor": func(s *Lister, r *davit.Container, v string) bool {
-		img, err := s.Images.Get(v)
-		return err == nil && img.ID == r.ImageID
-	},
-	"network": func(_ *Lister, r *davit.Container, v string) bool { return r.HostConfig.NetworkMode == v },
-	"before": func(s *Lister, r *davit.Container, v string) bool {
-		c, err := s.Host.Find(v)
-		return err == nil && r.Created.Before(c.Created)
-	},
-	"since": func(s *Lister, r *davit.Container, v string) bool {
-		c, err := s.Host.Find(v)
-		return err == nil && r.Created.After(c.Created)
-	},
-	"publish": func(_ *Lister, r *davit.Container, v string) bool { return hasPort(r.HostConfig.PortBindings, v) },
-	"expose":  func(_ *Lister, r *davit.Container, v string) bool { return hasPort(r.Config.ExposedPorts, v) },
-	"health":  func(_ *Lister, r *davit.Container, v string) bool { return r.State.Health.String() == v },
-	"volume": func(_ *Lister, r *davit.Container, v string) bool {
-		return slices.ContainsFunc(r.Mounts, func(m davit.Mount) bool { return m.Name == v || m.Target == v || m.Source == v })
-	},
-}
-
-// matchName matches a pattern, a regular expression, with a name as users
-// know it and as the API spells it. What is no expression is a plain text.
-func matchName(pattern, name string) bool {
-	re, err := regexp.Compile(pattern)
-	if err != nil {
-		return strings.Contains("/"+name, pattern)
-	}
-	return re.MatchString(name) || re.MatchString("/"+name)
-}
-
-// hasPort tells whether one of the ports is meant by "80", "80/tcp" or a range
-// "80-90/tcp".
-func hasPort[V any](ports map[string]V, want string) bool {
-	span, proto, found := strings.Cut(want, "/")
-	if !found {
-		proto = "tcp"
-	}
-	first, last, isRange := strings.Cut(span, "-")
-	if !isRange {
-		last = first
-	}
-	lo, err1 := strconv.Atoi(first)
-	hi, err2 := strconv.Atoi(last)
-	for key := range ports {
-		port, p, err := request.Port(key)
-		if err1 == nil && err2 == nil && err == nil && p == proto && int(port) >= lo && int(port) <= hi {
-			return true
-		}
-	}
-	return false
-}
-
-var allStatuses = []davit.Status{
-	davit.StatusCreated, davit.StatusRunning, davit.StatusPaused, davit.StatusRestarting,
-	davit.StatusRemoving, davit.StatusExited, davit.StatusDead,
-}
-
-var allHealths = []string{"none", "starting", "healthy", "unhealthy"}
-
-// checkFilters refuses filters that no container could ever match by mistake.
-func (s *Lister) checkFilters(filters map[string][]string) error {
-	for key, values := range filters {
-		if containerFilters[key] == nil {
-			return davit.Errorf(davit.InvalidConfiguration, "invalid filter '%s'", key)
-		}
-		for _, v := range values {
-			switch key {
-			case "status":
-				if !slices.Contains(allStatuses, davit.Status(v)) {
-					return davit.Errorf(davit.InvalidConfiguration, "invalid filter 'status=%s'", v)
-				}
-			case "exited":
-				if _, err := strconv.Atoi(v); err != nil {
-					return davit.Errorf(davit.InvalidConfiguration, "invalid filter 'exited=%s': it is a number", v)
-				}
-			case "health":
-				if !slices.Contains(allHealths, v) {
-					return davit.Errorf(davit.InvalidConfiguration, "invalid filter 'health=%s': use %s", v, strings.Join(allHealths, ", "))
-				}
-			case "before", "since":
-				if _, err := s.Host.Find(v); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
-}
-
 // List gives the containers that match, newest first.
 func (s *Lister) List(_ context.Context, _ *engine.Job, q davit.Containers) ([]davit.ContainerInfo, error) {
-	if err := s.checkFilters(q.Filters); err != nil {
+	match, err := s.matcher(q.Filters)
+	if err != nil {
 		return nil, err
 	}
-	all := q.All || q.Limit > 0 || len(q.Filters["status"])+len(q.Filters["exited"]) > 0
+	all := q.All || q.Limit > 0 || len(q.Filters["status"]) > 0
 	var recs []davit.Container
 	for _, rec := range s.Host.Records() {
-		if (all || rec.State.Running()) && s.matchContainer(&rec, q.Filters) {
+		if (all || rec.State.Running()) && match(&rec) {
 			recs = append(recs, rec)
 		}
 	}
@@ -207,20 +105,6 @@ func (s *Lister) imagesByID(recs []davit.Container) (map[digest.Digest]*davit.Im
 		out[images[i].ID] = &images[i]
 	}
 	return out, nil
-}
-
-func (s *Lister) matchContainer(rec *davit.Container, filters map[string][]string) bool {
-	for key, values := range filters {
-		match := containerFilters[key]
-		ok := slices.ContainsFunc(values, func(v string) bool { return match(s, rec, v) })
-		if key == "label" { // labels add up
-			ok = !slices.ContainsFunc(values, func(v string) bool { return !match(s, rec, v) })
-		}
-		if !ok {
-			return false
-		}
-	}
-	return true
 }
 
 // Inspect gives all that is known of a container.
