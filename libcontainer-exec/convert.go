@@ -3,10 +3,8 @@
 package libcontainerexec
 
 import (
-	"fmt"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/davit-engine/davit"
@@ -61,9 +59,8 @@ func convertHolder(l davit.Launch, o *Options, launcher string) (*protocol.Holde
 	c, h := l.Container, &l.Container.HostConfig
 	holder := &protocol.Holder{
 		Monitor: o.MonitorPath, Seccomp: filepath.Join(o.ExecRoot, seccompDir),
-		Rootfs:  protocol.Rootfs{Lower: l.Rootfs.Lower, Upper: l.Rootfs.Upper, Work: l.Rootfs.Work, Target: l.Rootfs.Target},
-		LogPath: l.LogPath,
-		Tty:     c.Config.Tty, OpenStdin: c.Config.OpenStdin, StdinOnce: c.Config.StdinOnce,
+		Rootfs: protocol.Rootfs{Lower: l.Rootfs.Lower, Upper: l.Rootfs.Upper, Work: l.Rootfs.Work, Target: l.Rootfs.Target},
+		Tty:    c.Config.Tty, OpenStdin: c.Config.OpenStdin, StdinOnce: c.Config.StdinOnce,
 		Rows: clamp16(h.ConsoleSize[0]), Cols: clamp16(h.ConsoleSize[1]),
 		OwnNetns:   l.OwnNetns,
 		StopSignal: defaultStopSignal, StopTimeout: defaultStopTimeout,
@@ -87,13 +84,8 @@ func convertHolder(l davit.Launch, o *Options, launcher string) (*protocol.Holde
 		}
 	}
 	var err error
-	if holder.LogMaxSize, err = parseSize(h.LogConfig.Config["max-size"]); err != nil {
-		return nil, davit.Errorf(davit.InvalidConfiguration, "invalid log option max-size: %w", err)
-	}
-	if n := h.LogConfig.Config["max-file"]; n != "" {
-		if holder.LogMaxFiles, err = strconv.Atoi(n); err != nil || holder.LogMaxFiles < 1 {
-			return nil, davit.Errorf(davit.InvalidConfiguration, "invalid log option max-file: %q is not a number above 0", n)
-		}
+	if holder.Log, err = convertLog(l); err != nil {
+		return nil, err
 	}
 	return holder, nil
 }
@@ -108,21 +100,4 @@ func signalNumber(s string) (int, error) {
 		return n, nil
 	}
 	return 0, davit.Errorf(davit.InvalidConfiguration, "invalid stop signal: %q", s)
-}
-
-// parseSize reads a number of bytes with a unit of 1024, as "10m".
-func parseSize(s string) (int64, error) {
-	if s == "" || s == "-1" {
-		return 0, nil
-	}
-	digits := strings.TrimRight(strings.ToLower(s), "kmgb")
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || n < 0 {
-		return 0, fmt.Errorf("%q is not a size", s)
-	}
-	shift, known := map[string]uint{"": 0, "b": 0, "k": 10, "kb": 10, "m": 20, "mb": 20, "g": 30, "gb": 30}[strings.ToLower(s)[len(digits):]]
-	if !known || n > (1<<62)>>shift {
-		return 0, fmt.Errorf("%q is not a size", s)
-	}
-	return n << shift, nil
 }

@@ -45,18 +45,6 @@ func TestDetacher(t *testing.T) {
 	}
 }
 
-func TestParseSize(t *testing.T) {
-	for in, want := range map[string]int64{"": 0, "-1": 0, "10": 10, "10b": 10, "3k": 3 << 10, "3kb": 3 << 10, "10m": 10 << 20, "2G": 2 << 30, "x": -1, "-5": -1, "5x": -1, "9999999999g": -1, "1mk": -1} {
-		got, err := parseSize(in)
-		if err != nil {
-			got = -1
-		}
-		if got != want {
-			t.Errorf("parseSize(%q) = %d, %v; want %d", in, got, err, want)
-		}
-	}
-}
-
 func TestUnitName(t *testing.T) {
 	if got := unitName("web", "/run/davit/"); got != "davit-web.service" {
 		t.Errorf("the system's engine: %s", got)

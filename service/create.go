@@ -145,9 +145,7 @@ func (s *Service) completeConfig(r *davit.Container) ([]string, error) {
 	if r.HostConfig.NetworkMode == "" || r.HostConfig.NetworkMode == "default" {
 		r.HostConfig.NetworkMode = "bridge"
 	}
-	if r.HostConfig.LogConfig.Type == "" {
-		r.HostConfig.LogConfig = davit.LogConfig{Type: s.cfg().LogDriver, Config: request.MergeMap(s.cfg().LogOpts, r.HostConfig.LogConfig.Config)}
-	}
+	r.HostConfig.LogConfig = request.CompleteLog(r.HostConfig.LogConfig, davit.LogConfig{Type: s.cfg().LogDriver, Config: s.cfg().LogOpts})
 	r.HostConfig.Ulimits = request.WithDefaults(r.HostConfig.Ulimits, s.cfg().DefaultUlimits)
 	argv := slices.Concat(r.Config.Entrypoint, r.Config.Cmd)
 	if len(argv) == 0 {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/internal/logconfig"
 	"github.com/davit-engine/davit/service/access"
 	"github.com/davit-engine/davit/service/bootlist"
 	"github.com/davit-engine/davit/service/inside"
@@ -239,9 +240,18 @@ func (p parts) Process(id string) (davit.Process, error) {
 }
 
 func (p parts) Dir(id string) string                { return p.s.dir(id) }
-func (p parts) LogPath(rec *davit.Container) string { return p.s.logPath(rec) }
+func (p parts) LogFile(rec *davit.Container) string { return p.s.logPath(rec) }
 func (p parts) Networks() []davit.Network           { return p.s.allNetworks() }
 func (p parts) Sessions(id string) []string         { return p.s.execs.IDs(id) }
+
+// LogPath is what users are told of a log's place: as Docker, nothing of the
+// local driver's, whose format is the engine's own business.
+func (p parts) LogPath(rec *davit.Container) string {
+	if rec.HostConfig.LogConfig.Type == logconfig.Local {
+		return ""
+	}
+	return p.s.logPath(rec)
+}
 
 // Queue is where those wait who attach to a container that does not run.
 func (p parts) Queue(id string) (*streams.Queue, error) {

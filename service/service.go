@@ -17,6 +17,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/internal/logconfig"
 	"github.com/davit-engine/davit/service/access"
 	"github.com/davit-engine/davit/service/bootlist"
 	"github.com/davit-engine/davit/service/events"
@@ -291,10 +292,14 @@ func (s *Service) cfg() *davit.Config { return s.config.Load() }
 // dir is a container's own directory under the data root.
 func (s *Service) dir(id string) string { return filepath.Join(s.cfg().DataRoot, "containers", id) }
 
-// logPath is where a container's json-file log is; "" when it keeps none.
+// logPath is where a container's log is; "" when it keeps none, or none in a
+// file.
 func (s *Service) logPath(c *davit.Container) string {
-	if c.HostConfig.LogConfig.Type == "none" {
+	switch c.HostConfig.LogConfig.Type {
+	case logconfig.None, logconfig.Journald:
 		return ""
+	case logconfig.Local:
+		return filepath.Join(s.dir(c.ID), "local-logs", "container.log")
 	}
 	return filepath.Join(s.dir(c.ID), c.ID+"-json.log")
 }

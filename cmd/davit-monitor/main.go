@@ -5,12 +5,14 @@
 //
 //	davit-monitor create DIR CGROUP [NETNS]
 //	davit-monitor exec DIR ID
+//	davit-monitor compress FILE
 package main
 
 import (
 	"fmt"
 	"os"
 
+	"github.com/davit-engine/davit/internal/containerlog/gzipped"
 	"github.com/davit-engine/davit/libcontainer-exec/monitor"
 	"github.com/davit-engine/davit/libcontainer-exec/monitor/filtercache"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
@@ -29,13 +31,21 @@ func init() {
 }
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == "compress" {
+		fail(gzipped.Replace(os.Args[2])) // a rotated log
+		return
+	}
 	req, ok := parse(os.Args[1:])
 	if !ok {
-		fmt.Fprintln(os.Stderr, "usage: davit-monitor create DIR CGROUP [NETNS] | exec DIR ID (davit-holder runs it)")
+		fmt.Fprintln(os.Stderr, "usage: davit-monitor create DIR CGROUP [NETNS] | exec DIR ID | compress FILE (davit-holder runs it)")
 		os.Exit(2)
 	}
 	req.Filters = os.Getenv(protocol.EnvSeccomp)
-	if err := monitor.Run(req); err != nil {
+	fail(monitor.Run(req))
+}
+
+func fail(err error) {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "davit-monitor:", err)
 		os.Exit(1)
 	}

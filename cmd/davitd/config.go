@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/logconfig"
 	"github.com/davit-engine/davit/registry"
 	"github.com/davit-engine/davit/service/access"
 	"github.com/davit-engine/davit/service/request"
@@ -65,7 +66,7 @@ func parseFlags(args []string) (*commandLine, error) {
 	f.StringArrayVar(&c.Labels, "label", nil, "key=value label of the daemon; may be repeated")
 	f.StringArrayVar(&c.InsecureRegistries, "insecure-registry", nil, "registry (host[:port] or CIDR) that may be spoken to without TLS; may be repeated")
 	f.StringVar(&c.CertsDir, "certs-dir", c.CertsDir, "directory of the registries' certificates")
-	f.StringVar(&c.LogDriver, "log-driver", c.LogDriver, "default log driver of containers: json-file or none")
+	f.StringVar(&c.LogDriver, "log-driver", c.LogDriver, "default log driver of containers: "+strings.Join(logconfig.Drivers(), ", "))
 	f.StringToStringVar(&l.logOpts, "log-opt", nil, "default log option, key=value; may be repeated")
 	f.BoolVar(&c.FavorDynmods, "cgroup-favor-dynmods", c.FavorDynmods, "remount cgroup2 with favordynmods: faster starts, for the whole host")
 	f.Var(ulimits{&c.DefaultUlimits}, "default-ulimit", "limit of containers that do not give it, name=soft[:hard]; may be repeated")
@@ -182,8 +183,8 @@ func validate(c *davit.Config) error {
 		return fmt.Errorf("invalid ip %s: it must be an IPv4 address", c.IP)
 	case c.ShutdownTimeout < 0:
 		return fmt.Errorf("invalid shutdown-timeout %d: it must not be negative", c.ShutdownTimeout)
-	case c.LogDriver != "json-file" && c.LogDriver != "none":
-		return fmt.Errorf("invalid log-driver %q: use json-file or none", c.LogDriver)
+	case !slices.Contains(logconfig.Drivers(), c.LogDriver):
+		return fmt.Errorf("invalid log-driver %q: use %s", c.LogDriver, strings.Join(logconfig.Drivers(), ", "))
 	}
 	for _, h := range c.Hosts {
 		path, unix := strings.CutPrefix(h, "unix://")
@@ -209,7 +210,7 @@ func validate(c *davit.Config) error {
 			return fmt.Errorf("invalid dns %q: it must be an address", ns)
 		}
 	}
-	if err := request.CheckLogOptions(davit.LogConfig{Type: c.LogDriver, Config: c.LogOpts}); err != nil {
+	if err := request.CheckLog(davit.LogConfig{Type: c.LogDriver, Config: c.LogOpts}); err != nil {
 		return fmt.Errorf("invalid log-opts: %w", err)
 	}
 	return nil

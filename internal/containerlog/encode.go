@@ -3,6 +3,7 @@
 package containerlog
 
 import (
+	"encoding/binary"
 	"time"
 	"unicode/utf8"
 )
@@ -21,14 +22,51 @@ var plain = func() (t [256]bool) {
 	return t
 }()
 
+// maxEscaped is the most bytes that one byte of text becomes.
+const maxEscaped = len(`\u0000`)
+
+// What is looked for in eight bytes at once.
+const (
+	ones  = 0x0101010101010101
+	highs = 0x80 * ones
+	lows  = 0x7f * ones
+)
+
+// allPlain tells of eight bytes, none with its highest bit set, whether all are
+// plain. A sum's highest bit in each byte says: not equal, or not below a blank;
+// no carry leaves a byte. Quotation mark and ampersand differ in one bit, and so
+// do less and greater.
+func allPlain(x uint64) bool {
+	quote := (x&^(0x04*ones) ^ '"'*ones) + lows
+	angle := (x&^(0x02*ones) ^ '<'*ones) + lows
+	slash := (x ^ '\\'*ones) + lows
+	return quote&angle&slash&(x+0x60*ones)&highs == highs
+}
+
+// plainPrefix returns how many bytes text begins with that are plain, or a few
+// less.
+func plainPrefix(text []byte) int {
+	i := 0
+	for ; len(text)-i >= 16; i += 16 {
+		a, b := binary.LittleEndian.Uint64(text[i:]), binary.LittleEndian.Uint64(text[i+8:])
+		if (a|b)&highs != 0 || !allPlain(a) || !allPlain(b) {
+			break
+		}
+	}
+	for i < len(text) && plain[text[i]] {
+		i++
+	}
+	return i
+}
+
 // appendEscaped appends text as the inside of a JSON string, byte for byte
 // what encoding/json makes of it.
 func appendEscaped(dst, text []byte) []byte {
 	start := 0
-	for i := 0; i < len(text); {
+	for i := plainPrefix(text); i < len(text); {
 		c := text[i]
 		if plain[c] {
-			i++
+			i += plainPrefix(text[i:])
 			continue
 		}
 		if c < utf8.RuneSelf {

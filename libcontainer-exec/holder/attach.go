@@ -124,7 +124,7 @@ func (c *client) close() {
 
 // feed copies a client's input to the container until either has ended.
 func (h *holder) feed(c *client) {
-	buf := make([]byte, chunk)
+	buf := make([]byte, smallChunk)
 	for {
 		n, err := c.stdin.Read(buf)
 		if n > 0 && !h.input(buf[:n]) {
@@ -187,11 +187,7 @@ func (h *holder) widenClients() {
 			if f == nil {
 				continue
 			}
-			if raw, err := f.SyscallConn(); err == nil {
-				_ = raw.Control(func(fd uintptr) {
-					_, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, lastPipe) // refused: the client may be held up
-				})
-			}
+			widen(f, lastPipe) // refused: the client may be held up
 		}
 	}
 }

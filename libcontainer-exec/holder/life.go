@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/davit-engine/davit/internal/containerlog"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
 	"golang.org/x/sys/unix"
 )
@@ -71,12 +70,8 @@ func (h *holder) create() (*run, error) {
 	if err := mountRootfs(h.spec.Rootfs, filepath.Join(h.dir, "layers")); err != nil {
 		return nil, err
 	}
-	if h.spec.LogPath != "" {
-		log, err := containerlog.Create(h.spec.LogPath, containerlog.Options{MaxSize: h.spec.LogMaxSize, MaxFiles: h.spec.LogMaxFiles})
-		if err != nil {
-			return nil, err
-		}
-		h.log = log
+	if err := h.openLog(); err != nil {
+		return nil, err
 	}
 	return h.newRun()
 }

@@ -21,9 +21,6 @@ import (
 // process outside of it may hold the other end of a pipe.
 const drainTimeout = 5 * time.Second
 
-// chunk is how much output is read at once, in bytes.
-const chunk = 32 << 10
-
 // run is one life of the container's first process.
 type run struct {
 	h         *holder
@@ -159,6 +156,7 @@ func (r *run) makeStdio() (console int, theirs []int, err error) {
 		if err != nil {
 			return fail(err)
 		}
+		widen(f, outputPipe)
 		theirs = append(theirs, out)
 		r.outputs[stream] = f
 	}
@@ -256,29 +254,6 @@ func (r *run) lasted() time.Duration { return r.endedAt.Sub(r.startedAt) }
 
 func (r *run) exit() *protocol.Exit {
 	return &protocol.Exit{Code: exitCode(r.status), OOMKilled: r.oomKilled, At: r.endedAt, StartedAt: r.startedAt}
-}
-
-// pump copies one output to the log and to whoever is attached, until its end:
-// EOF of a pipe, EIO of a terminal.
-func (r *run) pump(stream containerlog.Stream, f *os.File) {
-	buf := make([]byte, chunk)
-	failing := false // a full disk is complained about once, not once a line
-	for {
-		n, err := f.Read(buf)
-		if n > 0 {
-			if r.h.log != nil {
-				logErr := r.h.log.Write(stream, buf[:n])
-				if logErr != nil && !failing {
-					r.h.complain("cannot write the log, output is lost", logErr)
-				}
-				failing = logErr != nil
-			}
-			r.h.broadcast(stream, buf[:n])
-		}
-		if err != nil {
-			return
-		}
-	}
 }
 
 // drain waits for the rest of the output of an ended run and closes its stdio.

@@ -23,9 +23,7 @@ type Holder struct {
 	Monitor     string // path of the monitor's binary
 	Seccomp     string // directory of compiled filters; "" keeps none
 	Rootfs      Rootfs
-	LogPath     string // json-file log; "" for none
-	LogMaxSize  int64  // bytes; 0 is unlimited
-	LogMaxFiles int
+	Log         Log
 	Tty         bool
 	OpenStdin   bool
 	StdinOnce   bool
@@ -39,6 +37,18 @@ type Holder struct {
 	// Cgroup is the container's cgroup, absolute below the hierarchies' roots.
 	// "" puts it into payload/ below the holder's own, which is delegated.
 	Cgroup string
+}
+
+// Log says where a container's output goes.
+type Log struct {
+	Driver   string // json-file, local, journald; "" keeps none
+	Path     string // of the file, for json-file and local
+	MaxSize  int64  // bytes; 0 is unlimited
+	MaxFiles int
+	Compress bool
+	Attrs    string   // json-file: a JSON object that each record has; "" for none
+	Fields   []string // journald: NAME=value that each entry has
+	Buffer   int      // bytes that wait for the log; 0: the container waits
 }
 
 // Rootfs is an overlay mount (Documentation/filesystems/overlayfs.rst).

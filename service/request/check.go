@@ -13,6 +13,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/internal/linux"
+	"github.com/davit-engine/davit/internal/logconfig"
 )
 
 var validName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]+$`)
@@ -58,7 +59,7 @@ func Check(r *davit.Container, host *davit.HostFacts) (warnings []string, err er
 	if dir := r.Config.WorkingDir; dir != "" && !strings.HasPrefix(dir, "/") {
 		return nil, invalid("the working directory '%s' is invalid, it needs to be an absolute path", dir)
 	}
-	if err := errors.Join(CheckTexts(&r.Config), CheckLogOptions(h.LogConfig), checkHealthcheck(r.Config.Healthcheck)); err != nil {
+	if err := errors.Join(CheckTexts(&r.Config), CheckLog(h.LogConfig), checkHealthcheck(r.Config.Healthcheck)); err != nil {
 		return nil, err
 	}
 	if r.Config.StopSignal != "" {
@@ -107,8 +108,6 @@ func checkOther(h *davit.HostConfig, _ *davit.HostFacts) error {
 	switch {
 	case h.ShmSize < 0:
 		return invalid("SHM size can not be less than 0")
-	case h.LogConfig.Type != "json-file" && h.LogConfig.Type != "none":
-		return davit.Errorf(davit.NotSupported, "log driver %q is not supported: use json-file or none", h.LogConfig.Type)
 	case len(h.StorageOpt) > 0:
 		return invalid("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
 	}
@@ -144,30 +143,28 @@ func CheckTexts(c *davit.ContainerConfig) error {
 	return nil
 }
 
-// logOptions are the options of the json-file driver.
-var logOptions = []string{"max-size", "max-file"}
+// CompleteLog fills in the daemon's driver, and of its options those that the
+// container does not give, if it logs by the same driver.
+func CompleteLog(c, daemon davit.LogConfig) davit.LogConfig {
+	if c.Type == "" {
+		c.Type = daemon.Type
+	}
+	if c.Type == daemon.Type {
+		c.Config = MergeMap(daemon.Config, c.Config)
+	}
+	return c
+}
 
-// CheckLogOptions refuses options that the log driver has not.
-func CheckLogOptions(c davit.LogConfig) error {
-	for key, value := range c.Config {
-		switch {
-		case !slices.Contains(logOptions, key):
-			return invalid("unknown log opt '%s' for %s log driver: use %s", key, c.Type, strings.Join(logOptions, " or "))
-		case key == "max-file":
-			if n, err := strconv.Atoi(value); err != nil || n < 1 {
-				return invalid("invalid log opt max-file=%s: it must be a number from 1", value)
-			}
-		case key == "max-size":
-			if !validSize.MatchString(value) {
-				return invalid("invalid log opt max-size=%s: it must be a number with k, m or g", value)
-			}
-		}
+// CheckLog refuses a log driver that there is not, and options that it has not.
+func CheckLog(c davit.LogConfig) error {
+	if !slices.Contains(logconfig.Drivers(), c.Type) {
+		return davit.Errorf(davit.NotSupported, "log driver %q is not supported: use %s", c.Type, strings.Join(logconfig.Drivers(), ", "))
+	}
+	if _, err := logconfig.Parse(c.Type, c.Config); err != nil {
+		return invalid("%w", err)
 	}
 	return nil
 }
-
-// validSize is a size as the docker CLI takes it: 10m, 1.5g, 512kb, -1.
-var validSize = regexp.MustCompile(`^(-1|[0-9]+(\.[0-9]+)?\s?[kKmMgGtT]?[iI]?[bB]?)$`)
 
 // Signal reads a signal's name, with or without SIG, or its number.
 func Signal(name string) (int, error) {

@@ -26,8 +26,8 @@ type Host interface {
 	// there is none, or ctx has ended.
 	AwaitExit(ctx context.Context, id string) error
 	AwaitRemoval(ctx context.Context, id string) error
-	// LogPath is where the log of a container is; "" when it keeps none.
-	LogPath(rec *davit.Container) string
+	// LogFile is where the log of a container is; "" when it keeps none in a file.
+	LogFile(rec *davit.Container) string
 	// Happened publishes an event of a container.
 	Happened(action string, rec *davit.Container)
 }

@@ -12,9 +12,10 @@ import (
 
 // entry is a record of the json-file format.
 type entry struct {
-	Log    string    `json:"log"`
-	Stream string    `json:"stream"`
-	Time   time.Time `json:"time"`
+	Log    string            `json:"log"`
+	Stream string            `json:"stream"`
+	Attrs  map[string]string `json:"attrs,omitempty"`
+	Time   time.Time         `json:"time"`
 }
 
 // record is an entry whose text is only valid until the next decode.
@@ -22,6 +23,7 @@ type record struct {
 	text   []byte
 	stream string
 	time   time.Time
+	attrs  map[string]string
 }
 
 // decoder reads records. Those that package containerlog writes, the fields in
@@ -37,7 +39,7 @@ func (d *decoder) decode(line []byte) (record, bool) {
 	if json.Unmarshal(line, &e) != nil {
 		return record{}, false
 	}
-	return record{text: []byte(e.Log), stream: e.Stream, time: e.Time}, true
+	return record{text: []byte(e.Log), stream: e.Stream, time: e.Time, attrs: e.Attrs}, true
 }
 
 // fast gives up at whatever it does not expect.

@@ -22,8 +22,10 @@ const maxRecord = 256 << 10
 // Options select what Read gives.
 type Options struct {
 	Stdout, Stderr bool
+	Local          bool      // the log is in the format of Docker's local driver; else in json-file's
 	Follow         bool      // go on as the log grows
 	Timestamps     bool      // RFC 3339 with nanoseconds and a blank before each record
+	Details        bool      // the record's attributes and a blank before its text
 	Since, Until   time.Time // zero: no bound; both are inclusive
 	// Tail is how many records to give of what there is at first, counted over
 	// both streams before Since, as Docker does; negative is all.
@@ -60,10 +62,11 @@ type reading struct {
 	path string
 	opts Options
 	out  sink
-	file *os.File // the newest file, read to its end; nil: none yet
+	file *segment // the newest file, read to its end; nil: none yet
 	in   *bufio.Reader
 	part []byte // of the record at the end of file, read but not complete
 	skip bool   // the record being read is longer than maxRecord
+	at   int64  // local: where the next record begins in file
 }
 
 func (r *reading) close() {
@@ -80,7 +83,7 @@ func (r *reading) once(ctx context.Context) error {
 	}
 	defer func() { closeAll(files) }()
 	if r.opts.Tail >= 0 {
-		kept, err := seekTail(files, r.opts.Tail)
+		kept, err := r.seekTail(files, r.opts.Tail)
 		if err != nil {
 			return fmt.Errorf("cannot find the end of log %s: %w", r.path, err)
 		}
@@ -88,8 +91,11 @@ func (r *reading) once(ctx context.Context) error {
 		files = files[len(files)-kept:]
 	}
 	for len(files) > 0 {
-		r.use(files[0])
+		err := r.use(files[0])
 		files = files[1:]
+		if err != nil {
+			return err
+		}
 		if err := r.toEnd(ctx); err != nil || r.out.past {
 			return err
 		}
@@ -101,15 +107,27 @@ func (r *reading) once(ctx context.Context) error {
 }
 
 // use goes on with another file, which then is r's to close.
-func (r *reading) use(f *os.File) {
+func (r *reading) use(f *segment) error {
 	r.close()
 	r.file = f
 	r.part, r.skip = r.part[:0], false
+	if err := f.unpack(); err != nil {
+		return err
+	}
+	var err error
+	if r.at, err = f.Seek(0, io.SeekCurrent); err != nil {
+		return fmt.Errorf("cannot read log %s: %w", r.path, err)
+	}
 	if r.in == nil {
-		r.in = bufio.NewReaderSize(f, 64<<10)
+		size := 64 << 10
+		if r.opts.Local {
+			size = maxRecord // a record is looked at whole
+		}
+		r.in = bufio.NewReaderSize(f, size)
 	} else {
 		r.in.Reset(f)
 	}
+	return nil
 }
 
 // toEnd gives the records from the current position to the end of the file.
@@ -117,6 +135,12 @@ func (r *reading) toEnd(ctx context.Context) error {
 	for n := 0; r.file != nil; n++ {
 		if n%256 == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if r.opts.Local {
+			if more, err := r.frame(); !more || err != nil || r.out.past {
+				return err
+			}
+			continue
 		}
 		line, err := r.in.ReadSlice('\n')
 		if err == nil && len(r.part) == 0 && !r.skip {
@@ -206,21 +230,18 @@ func (r *reading) catchUp(ctx context.Context) error {
 			next.Close()
 			return err
 		}
-		r.use(next)
+		if err := r.use(next); err != nil {
+			return err
+		}
 	}
 }
 
 // successor opens the file that follows the current one, nil if that is still
 // the newest.
-func (r *reading) successor() (*os.File, error) {
-	var mine os.FileInfo
+func (r *reading) successor() (*segment, error) {
 	if r.file != nil {
-		var err error
-		if mine, err = r.file.Stat(); err != nil {
-			return nil, fmt.Errorf("cannot stat log %s: %w", r.path, err)
-		}
 		now, err := os.Stat(r.path)
-		if errors.Is(err, os.ErrNotExist) || err == nil && os.SameFile(mine, now) {
+		if errors.Is(err, os.ErrNotExist) || err == nil && inode(now) == r.file.inode {
 			return nil, nil // in the midst of a rotation, or none
 		}
 	}
@@ -230,7 +251,9 @@ func (r *reading) successor() (*os.File, error) {
 	}
 	next := 0 // the oldest, if the current one was rotated away
 	for i, f := range files {
-		if st, err := f.Stat(); mine != nil && err == nil && os.SameFile(mine, st) {
+		// The newest that matches: the inode of one that was compressed, and
+		// removed, may have been given to this one.
+		if r.file != nil && f.inode == r.file.inode && f.inode != 0 {
 			next = i + 1
 		}
 	}

@@ -65,7 +65,7 @@ func TestRead(t *testing.T) {
 		{"since", path, reader.Options{Stdout: true, Stderr: true, Tail: -1, Since: at(4)}, "e\nf\n", "d\n"},
 		{"until", path, reader.Options{Stdout: true, Stderr: true, Tail: -1, Until: at(3)}, "a\nc\n", "b\n"},
 		{"both", path, reader.Options{Stdout: true, Stderr: true, Tail: -1, Since: at(2), Until: at(3)}, "c\n", "b\n"},
-		{"times", path, reader.Options{Stdout: true, Tail: 1, Timestamps: true}, "2024-01-01T00:00:06Z f\n", ""},
+		{"times", path, reader.Options{Stdout: true, Tail: 1, Timestamps: true}, "2024-01-01T00:00:06.000000000Z f\n", ""},
 		{"no log", path + "none", all, "", ""},
 		{"empty", empty, all, "", ""},
 		{"empty, tail", empty, reader.Options{Stdout: true, Tail: 1}, "", ""},

@@ -5,7 +5,9 @@ package reader
 import (
 	"fmt"
 	"io"
-	"time"
+	"maps"
+	"net/url"
+	"slices"
 )
 
 // sink filters records and writes their text out.
@@ -20,10 +22,13 @@ type sink struct {
 
 // record takes one line of the file.
 func (s *sink) record(line []byte) {
-	e, ok := s.decoder.decode(line)
-	if !ok {
-		return // torn
+	if e, ok := s.decoder.decode(line); ok { // else it is torn
+		s.give(&e)
 	}
+}
+
+// give takes a record.
+func (s *sink) give(e *record) {
 	if !s.opts.Until.IsZero() && e.time.After(s.opts.Until) {
 		s.past = true
 		return
@@ -37,12 +42,30 @@ func (s *sink) record(line []byte) {
 	}
 	s.buf = s.buf[:0]
 	if s.opts.Timestamps {
-		s.buf = append(e.time.AppendFormat(s.buf, time.RFC3339Nano), ' ')
+		s.buf = append(e.time.UTC().AppendFormat(s.buf, fixedNano), ' ')
+	}
+	if s.opts.Details {
+		s.buf = append(appendAttrs(s.buf, e.attrs), ' ')
 	}
 	s.buf = append(s.buf, e.text...)
 	if _, err := w.Write(s.buf); err != nil {
 		s.err = fmt.Errorf("cannot write %s of the log: %w", e.stream, err)
 	}
+}
+
+// fixedNano is RFC 3339 with all nine digits, as Docker has it here.
+const fixedNano = "2006-01-02T15:04:05.000000000Z07:00"
+
+// appendAttrs appends what the docker CLI asks for with --details: the
+// attributes as in a URL's query, with commas between.
+func appendAttrs(dst []byte, attrs map[string]string) []byte {
+	for i, key := range slices.Sorted(maps.Keys(attrs)) {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(append(append(dst, url.QueryEscape(key)...), '='), url.QueryEscape(attrs[key])...)
+	}
+	return dst
 }
 
 func (s *sink) writer(stream string) io.Writer {
