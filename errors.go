@@ -49,6 +49,7 @@ const (
 	ContainerNotRunning  Code = "ContainerNotRunning"
 	ContainerPaused      Code = "ContainerPaused"
 	ContainerBusy        Code = "ContainerBusy" // its files are being copied
+	UpdateConflict       Code = "UpdateConflict" // what is to be changed does not go with what stays
 	ImageInUse           Code = "ImageInUse"
 	NetworkInUse         Code = "NetworkInUse"
 	VolumeInUse          Code = "VolumeInUse"
@@ -78,7 +79,7 @@ var codeKinds = map[Code]Kind{
 	NoSuchContainer: NotFound, NoSuchImage: NotFound, NoSuchNetwork: NotFound, NoSuchVolume: NotFound,
 	NoSuchExec: NotFound, NoSuchFile: NotFound, NoSuchJob: NotFound, NoSuchJobType: NotFound,
 	AmbiguousName: Invalid, InvalidName: Invalid, InvalidConfiguration: Invalid, InvalidArchive: Invalid,
-	NameConflict: Conflict, ContainerRunning: Conflict, ContainerNotRunning: Conflict, ContainerPaused: Conflict, ContainerBusy: Conflict,
+	NameConflict: Conflict, ContainerRunning: Conflict, ContainerNotRunning: Conflict, ContainerPaused: Conflict, ContainerBusy: Conflict, UpdateConflict: Conflict,
 	ImageInUse: Conflict, NetworkInUse: Conflict, VolumeInUse: Conflict, PortInUse: Conflict,
 	AddressPoolExhausted: Unavailable, AlreadySo: NotModified, JobNotCancellable: Conflict, JobCanceled: Cancelled,
 	RegistryUnauthorized: Unauthorized, RegistryUnreachable: Remote, DigestMismatch: Remote,

@@ -92,6 +92,17 @@ func restartContainerNamed(c *call, container string, first int) ([]any, error) 
 	return c.submit(davit.Restart{Container: container, Timeout: timeout(arg[uint64](c, first))})
 }
 
+func updateContainerNamed(c *call, container string, first int) ([]any, error) {
+	if err := checkFlags(arg[uint64](c, first+1), 0); err != nil {
+		return nil, err
+	}
+	q := davit.ContainerUpdate{Container: container}
+	if err := parameters.Update(&q, arg[map[string]godbus.Variant](c, first)); err != nil {
+		return nil, err
+	}
+	return c.submit(q)
+}
+
 // timeout converts microseconds: UINT64_MAX is the default, and more than a
 // Duration holds (292 years) is for ever.
 func timeout(usec uint64) *time.Duration {

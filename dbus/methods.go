@@ -95,7 +95,7 @@ func containerRows() []row {
 		{containerInterface, "Unpause", byJob, on(unpauseContainer)},
 		{containerInterface, "Remove", byJob, onContainer(removeContainerNamed)},
 		{containerInterface, "Rename", byJob, on(renameContainer)},
-		{containerInterface, "Update", everybody, later},
+		{containerInterface, "Update", everybody, onContainer(updateContainerNamed)},
 		{containerInterface, "Commit", byJob, on(commitContainer)},
 		{containerInterface, "Export", byJob, on(exportContainer)},
 		{containerInterface, "CopyTo", byJob, on(copyTo)},

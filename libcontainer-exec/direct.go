@@ -33,6 +33,8 @@ type directLauncher struct {
 	reapers  sync.WaitGroup
 }
 
+func (d *directLauncher) limit(context.Context, string, *protocol.Resources) error { return nil }
+
 func (d *directLauncher) name() string { return LauncherDirect }
 
 // launch makes the holder's socket before the holder, so that it can be

@@ -62,6 +62,8 @@ type launcher interface {
 	// launch starts the holder of the container whose spec.json is in dir and
 	// returns a connection to it. It leaves in units the one that it made.
 	launch(ctx context.Context, l *launch) (*protocol.Conn, error)
+	// limit gives a unit the limits that its container has got.
+	limit(ctx context.Context, unit string, r *protocol.Resources) error
 	name() string
 	close()
 }

@@ -3,10 +3,12 @@
 package libcontainerexec
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -201,9 +203,6 @@ func isUnitExists(err error) bool {
 // line or the environment: systemd 252 rewrites those at a daemon-reload.
 func (s *systemdLauncher) properties(l *launch) []sddbus.Property {
 	h := &l.spec.Holder
-	property := func(name string, value any) sddbus.Property {
-		return sddbus.Property{Name: name, Value: dbus.MakeVariant(value)}
-	}
 	fields := [][]byte{
 		[]byte("CONTAINER_ID=" + davit.ShortID(l.spec.ID)), []byte("CONTAINER_ID_FULL=" + l.spec.ID),
 		[]byte("CONTAINER_NAME=" + l.c.Name), []byte("IMAGE_NAME=" + l.c.ImageRef),
@@ -228,7 +227,15 @@ func (s *systemdLauncher) properties(l *launch) []sddbus.Property {
 	if paths := hostPaths(l); len(paths) > 0 {
 		properties = append(properties, property("RequiresMountsFor", paths))
 	}
-	r := &l.spec.Container.Resources
+	return append(properties, unitLimits(&l.spec.Container.Resources)...)
+}
+
+func property(name string, value any) sddbus.Property {
+	return sddbus.Property{Name: name, Value: dbus.MakeVariant(value)}
+}
+
+// unitLimits are the properties that say the container's limits on its unit.
+func unitLimits(r *protocol.Resources) (properties []sddbus.Property) {
 	if r.Memory > 0 {
 		properties = append(properties, property("MemoryMax", uint64(r.Memory+holderMemory)))
 	}
@@ -239,13 +246,31 @@ func (s *systemdLauncher) properties(l *launch) []sddbus.Property {
 		properties = append(properties, property("CPUWeight", cpuWeight(r.CPUShares)))
 	}
 	if r.CPUQuota > 0 {
-		period := r.CPUPeriod
-		if period == 0 {
-			period = defaultCPUPeriod
-		}
+		period := cmp.Or(r.CPUPeriod, defaultCPUPeriod)
 		properties = append(properties, property("CPUQuotaPerSecUSec", uint64(r.CPUQuota)*uint64(time.Second/time.Microsecond)/period))
 	}
 	return properties
+}
+
+// limit sets them on a unit that runs, so that systemd agrees with what its
+// cgroups say: it writes its own again at a daemon-reload. What has become
+// unlimited is said, too.
+func (s *systemdLauncher) limit(ctx context.Context, unit string, r *protocol.Resources) error {
+	systemd, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	properties := unitLimits(r)
+	if r.Pids <= 0 {
+		properties = append(properties, property("TasksMax", uint64(math.MaxUint64)))
+	}
+	if r.CPUQuota < 0 {
+		properties = append(properties, property("CPUQuotaPerSecUSec", uint64(math.MaxUint64)))
+	}
+	if err := systemd.SetUnitPropertiesContext(ctx, unit, true, properties...); err != nil {
+		return davit.Errorf(davit.UnitFailed, "cannot set the limits of unit %s: %w", unit, err)
+	}
+	return nil
 }
 
 // cpuWeight converts the shares of cgroup v1, 2 to 262144, as runc does.

@@ -43,7 +43,7 @@ var permissions = map[string]perm{
 
 	"create": always(davit.ActionManageContainers), "run": always(davit.ActionManageContainers), "start": always(davit.ActionManageContainers),
 	"stop": always(davit.ActionManageContainers), "restart": always(davit.ActionManageContainers), "kill": always(davit.ActionManageContainers),
-	"delete": always(davit.ActionManageContainers), "rename": always(davit.ActionManageContainers), "resize": always(davit.ActionManageContainers),
+	"delete": always(davit.ActionManageContainers), "rename": always(davit.ActionManageContainers), "update": always(davit.ActionManageContainers), "resize": always(davit.ActionManageContainers),
 	"pause": always(davit.ActionManageContainers), "unpause": always(davit.ActionManageContainers),
 	"containers": always(davit.ActionInspect), "container_inspect": always(davit.ActionInspect), "top": always(davit.ActionInspect),
 	"wait": always(davit.ActionInspect), "container_changes": always(davit.ActionInspect), "stats": always(davit.ActionInspect),

@@ -141,6 +141,7 @@ func (s *Service) registerContainers() error {
 		engine.Register(e, beside(s, davit.ActionManageContainers, func(q davit.Delete) string { return q.Container }), s.remove),
 		engine.Register(e, internal(onContainer(s, "", func(q davit.Destroy) string { return q.Container })), s.destroy),
 		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.Rename) string { return q.Container }), s.rename),
+		engine.Register(e, onContainer(s, davit.ActionManageContainers, func(q davit.ContainerUpdate) string { return q.Container }), s.update),
 		engine.Register(e, internal(beside(s, "", func(q davit.AllocateInterface) string { return q.Container })), s.allocateInterface),
 		engine.Register(e, internal(beside(s, "", func(q davit.ReleaseInterface) string { return q.Container })), s.releaseInterface),
 		engine.Register(e, exit, s.exited),

@@ -5,6 +5,7 @@
 //
 //	davit-monitor create DIR CGROUP [NETNS]
 //	davit-monitor exec DIR ID
+//	davit-monitor update DIR
 //	davit-monitor compress FILE
 package main
 
@@ -37,7 +38,7 @@ func main() {
 	}
 	req, ok := parse(os.Args[1:])
 	if !ok {
-		fmt.Fprintln(os.Stderr, "usage: davit-monitor create DIR CGROUP [NETNS] | exec DIR ID | compress FILE (davit-holder runs it)")
+		fmt.Fprintln(os.Stderr, "usage: davit-monitor create DIR CGROUP [NETNS] | exec DIR ID | update DIR | compress FILE (davit-holder runs it)")
 		os.Exit(2)
 	}
 	req.Filters = os.Getenv(protocol.EnvSeccomp)
@@ -55,6 +56,8 @@ func parse(args []string) (monitor.Request, bool) {
 	switch {
 	case len(args) == 3 && args[0] == "exec":
 		return monitor.Request{Dir: args[1], Exec: args[2]}, true
+	case len(args) == 2 && args[0] == "update":
+		return monitor.Request{Dir: args[1], Update: true}, true
 	case len(args) == 3 && args[0] == "create":
 		return monitor.Request{Dir: args[1], Cgroup: args[2]}, true
 	case len(args) == 4 && args[0] == "create":

@@ -34,7 +34,7 @@ func Table() map[string]string {
 		"logs": "Container.OpenLogs", "os_release": "Container.GetOSRelease", "pause": "Container.Pause", "rename": "Container.Rename",
 		"resize": "Container.ResizeTTY", "restart": "Container.Restart", "root_directory": "Container.OpenRootDirectory",
 		"run": "Manager.RunContainer", "start": "Container.Start", "stats": "Container.OpenStats", "stop": "Container.Stop",
-		"top": "Container.GetProcesses", "unpause": "Container.Unpause", "wait": "Container.Wait",
+		"top": "Container.GetProcesses", "unpause": "Container.Unpause", "update": "Container.Update", "wait": "Container.Wait",
 
 		"exec_create": "Container.CreateExec", "exec_inspect": "Exec.Describe", "exec_kill": "Exec.Kill", "exec_resize": "Exec.ResizeTTY",
 		"exec_start": "Exec.Start",

@@ -40,6 +40,7 @@ type holder struct {
 	started  chan startRequest
 	idle     chan struct{} // a connection ended, and it was the last
 	stopped  chan struct{} // closed when the container is to end for good
+	limiting sync.Mutex    // held while a run is made, or limited
 	created  chan struct{} // closed when createErr says how it went
 	fetched  chan struct{} // somebody was told that it failed
 	stopOnce sync.Once

@@ -57,6 +57,8 @@ func (h *holder) newRun() (*run, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.limiting.Lock()
+	defer h.limiting.Unlock()
 	h.reaper.begin()
 	report, err := h.runMonitor(args, theirs, h.stopped)
 	if err != nil {

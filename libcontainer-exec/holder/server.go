@@ -96,7 +96,7 @@ func (c *conn) serve() {
 			break
 		}
 		switch req.Op {
-		case protocol.OpCreated, protocol.OpStart, protocol.OpExec, protocol.OpExecWait, protocol.OpFreeze, protocol.OpThaw:
+		case protocol.OpCreated, protocol.OpStart, protocol.OpExec, protocol.OpExecWait, protocol.OpFreeze, protocol.OpThaw, protocol.OpUpdate:
 			h.background.Go(func() { c.answer(&req, fds) }) // they wait for something
 		default:
 			c.answer(&req, fds)
@@ -147,6 +147,8 @@ func (c *conn) answer(req *protocol.Request, fds []int) {
 		pass, packet.Error = h.netnsFD()
 	case protocol.OpFreeze, protocol.OpThaw:
 		packet.Error = wireError(h.freeze(req.Op == protocol.OpFreeze))
+	case protocol.OpUpdate:
+		packet.Error = wireError(h.update(req.Policy))
 	case protocol.OpRoot:
 		pass, packet.Error = h.rootFD()
 	case protocol.OpAttach:
@@ -282,7 +284,7 @@ func (h *holder) requestStart() *protocol.Error {
 // two runs is stopped by keeping the next from beginning.
 func (h *holder) signal(number int, stop bool) *protocol.Error {
 	h.mu.Lock()
-	r, status := h.run, h.state.Status
+	r, status, policy := h.run, h.state.Status, h.spec.Restart
 	h.mu.Unlock()
 	if stop {
 		r = h.requestStop()
@@ -295,7 +297,7 @@ func (h *holder) signal(number int, stop bool) *protocol.Error {
 		return wireError(err)
 	}
 	// One that has ended and is not told of yet is between two runs, too.
-	again := status == protocol.Restarting || status == protocol.Running && h.spec.Restart != "" && h.spec.Restart != "no"
+	again := status == protocol.Restarting || status == protocol.Running && policy != "" && policy != "no"
 	if stop && again {
 		return nil
 	}

@@ -22,6 +22,7 @@ import (
 type Request struct {
 	Dir    string
 	Exec   string // id of an exec session; "" creates the container
+	Update bool   // limit the container anew
 	Cgroup string // of the container to create, absolute below the hierarchies' roots
 	Netns  string // path of a network namespace to join; "" makes one
 	// Filters is the directory of compiled seccomp filters, "" for none.
@@ -38,9 +39,12 @@ func Run(req Request) error {
 	}
 	defer conn.Close()
 	var report protocol.Report
-	if req.Exec == "" {
+	switch {
+	case req.Update:
+		err = update(req)
+	case req.Exec == "":
 		report, err = create(req)
-	} else {
+	default:
 		report, err = execute(req)
 	}
 	if err != nil {
@@ -73,14 +77,14 @@ func wireError(err error) *protocol.Error {
 
 // create makes the container: afterwards its first process waits on exec.fifo.
 func create(req Request) (protocol.Report, error) {
-	var spec protocol.Spec
-	if err := protocol.ReadFile(filepath.Join(req.Dir, protocol.SpecFile), &spec); err != nil {
-		return protocol.Report{}, fmt.Errorf("cannot read the container's spec: %w", err)
-	}
-	if err := prepareSources(&spec, req.Dir); err != nil {
+	spec, err := readSpec(req.Dir)
+	if err != nil {
 		return protocol.Report{}, err
 	}
-	oci, err := ociSpec(&spec, req)
+	if err := prepareSources(spec, req.Dir); err != nil {
+		return protocol.Report{}, err
+	}
+	oci, err := ociSpec(spec, req)
 	if err != nil {
 		return protocol.Report{}, err
 	}

@@ -14,6 +14,8 @@
 //	state.json    the container's state, replaced by the holder at each change
 //	health.json   the latest probes of the healthcheck, which a packet would be
 //	              too small for; written before the state that follows from them
+//	update.json   limits that the container is to have; the daemon's
+//	limits.json   those that it has, once they are not those of the spec
 //	exit.json     how the container ended, written before anybody is told
 //	monitor.log   what the holder and the monitor had to say on stderr
 //	exec-*.json   the specs of exec sessions that are being started
@@ -30,6 +32,8 @@ const (
 	UnitFile    = "unit.json"
 	StateFile   = "state.json"
 	HealthFile  = "health.json"
+	UpdateFile  = "update.json"
+	LimitsFile  = "limits.json"
 	ExitFile    = "exit.json"
 	LogFile     = "monitor.log"
 	RuncRoot    = "lc"

@@ -31,6 +31,9 @@ const (
 	// OpRoot is answered with a descriptor (O_PATH) of the container's root as
 	// the holder has it mounted: without what is mounted in it.
 	OpRoot Op = "root"
+	// OpUpdate gives the container the limits in update.json, all or nothing, and
+	// the restart policy in Policy, if there is one.
+	OpUpdate Op = "update"
 	// OpAttach adds the pipes in the descriptors, those that With names in the
 	// order stdin, stdout, stderr, to the container's streams.
 	OpAttach Op = "attach"
@@ -56,6 +59,14 @@ type Request struct {
 	Stop       bool   `json:",omitempty"`
 	Rows, Cols uint16 `json:",omitempty"`
 	With       []bool `json:",omitempty"`
+
+	Policy *Policy `json:",omitempty"`
+}
+
+// Policy is a restart policy.
+type Policy struct {
+	Restart    string // as in [Holder]
+	MaxRetries int
 }
 
 // Packet is a packet from the holder: a reply, or an update when Update is

@@ -140,3 +140,26 @@ func testExecSignal(t *testing.T, h RuntimeHost) {
 	wantCode(t, x.Signal(t.Context(), sigTerm), davit.ContainerNotRunning, "signalling an exec session that has ended")
 	r.stop(rt)
 }
+
+// testUpdate changes the restart policy of a container that runs, and limits.
+func testUpdate(t *testing.T, h RuntimeHost) {
+	rt := h.Open(t)
+	c := shell("updated", "exit 3")
+	r := h.create(t, rt, c)
+	updater, ok := r.Process.(davit.Updater)
+	if !ok {
+		must(t, r.Signal(t.Context(), sigKill, true))
+		r.end()
+		t.Skip("the runtime cannot update containers")
+	}
+	limit := int64(40)
+	must(t, updater.Update(t.Context(), davit.Resources{Memory: 64 << 20, PidsLimit: &limit}, &davit.RestartPolicy{Name: "on-failure", MaximumRetryCount: 1}))
+	must(t, r.Start(t.Context(), nil))
+	if u := r.end(); u.Status != davit.StatusExited || u.Restarts != 1 || u.Exit.Code != 3 {
+		t.Errorf("with the policy on-failure:1 it ended with %+v", u)
+	}
+	if err := updater.Update(t.Context(), davit.Resources{}, nil); err == nil {
+		t.Error("a container that has ended was updated")
+	}
+	must(t, rt.Forget(r.id))
+}

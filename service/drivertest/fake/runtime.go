@@ -43,6 +43,8 @@ type Monitor struct {
 	held    int // sockets of Start
 	resized [2]uint
 	execs   []*execProcess
+	policy  davit.RestartPolicy
+	limits  davit.Resources
 
 	measured uint64 // calls of Stats
 }
@@ -88,7 +90,7 @@ func (r *Runtime) Create(ctx context.Context, l davit.Launch) (davit.Process, er
 	if err := checkProgram(l.Container.Path); err != nil {
 		return nil, err
 	}
-	m := &Monitor{rt: r, Launch: l, state: davit.Update{Status: davit.StatusCreated, Pid: r.nextPid()}}
+	m := &Monitor{rt: r, Launch: l, policy: l.Container.HostConfig.RestartPolicy, state: davit.Update{Status: davit.StatusCreated, Pid: r.nextPid()}}
 	m.newProgram()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -194,7 +196,7 @@ func (m *Monitor) newProgram() {
 // exited applies the restart policy.
 func (m *Monitor) exited(code int) {
 	m.mu.Lock()
-	policy, u := m.Launch.Container.HostConfig.RestartPolicy, m.state
+	policy, u := m.policy, m.state
 	u.Exit = davit.Exit{Code: code, At: time.Now().UTC()}
 	again := u.Status == davit.StatusRunning && !m.stopped
 	switch policy.Name {
@@ -273,6 +275,27 @@ func (m *Monitor) Freeze(ctx context.Context, frozen bool) error {
 		prog.signal(signal)
 	}
 	return nil
+}
+
+// Update implements [davit.Updater]: it keeps what it was given.
+func (m *Monitor) Update(ctx context.Context, r davit.Resources, policy *davit.RestartPolicy) error {
+	if err := m.begin(ctx, "Update", fmt.Sprint(r.Memory)); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.limits = r
+	if policy != nil {
+		m.policy = *policy
+	}
+	return nil
+}
+
+// Limits returns what the last update gave, but for its policy.
+func (m *Monitor) Limits() davit.Resources {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.limits
 }
 
 // OpenRoot implements [davit.RootOpener].
