@@ -3,10 +3,13 @@
 package libcontainerexec
 
 import (
+	"bytes"
 	"encoding/binary"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
+	"unsafe"
 
 	"github.com/davit-engine/davit"
 	"golang.org/x/sys/unix"
@@ -64,8 +67,11 @@ func TestFiltersAreKept(t *testing.T) {
 			want := "Linux\n"
 			for _, path := range kept {
 				want = "\n" // of busybox's uname when the kernel tells nothing
-				h.must(os.Chmod(path, 0o600))
-				h.must(os.WriteFile(path, forbidden(), 0o600))
+				content, err := os.ReadFile(path)
+				h.must(err)
+				// What precedes the program is its stub, after its length.
+				length := 4 + binary.LittleEndian.Uint32(content)
+				h.must(os.WriteFile(path, append(content[:length], forbidden()...), 0o600))
 			}
 			if r := h.run(h.launch("uname -s", tc.change)); r.out != want {
 				t.Errorf("the second start has compiled its filter itself: %+v", r)
@@ -73,6 +79,12 @@ func TestFiltersAreKept(t *testing.T) {
 			p := h.start(h.launch("sleep 60", tc.change))
 			if out := h.exec(p, "uname", "-s"); out != want {
 				t.Errorf("the exec session has compiled its filter itself: %q", out)
+			}
+			for _, path := range kept {
+				h.must(os.Remove(path))
+			}
+			if out := h.exec(p, "uname", "-s"); out != "Linux\n" {
+				t.Errorf("an exec session without the kept filter: %q", out)
 			}
 			h.must(p.Signal(t.Context(), 9, true))
 			h.await(p)
@@ -90,4 +102,57 @@ func (h *host) exec(p davit.Process, command ...string) string {
 	_, err = x.Wait(h.t.Context())
 	h.must(err)
 	return out.String()
+}
+
+// TestFilterIsWhole compares the program that the kernel has of a container
+// whose start has compiled it with that of one, and of its exec session, that
+// have found it.
+func TestFilterIsWhole(t *testing.T) {
+	h := newHost(t)
+	loaded := func(pid int) []byte {
+		p, err := filterOf(pid)
+		h.must(err)
+		return p
+	}
+	first := h.start(h.launch("sleep 60"))
+	compiled := loaded(first.Pid())
+	second := h.start(h.launch("sleep 60"))
+	x, err := second.Exec(t.Context(), davit.Exec{Cmd: []string{"sleep", "60"}})
+	h.must(err)
+	for name, pid := range map[string]int{"the next start": second.Pid(), "an exec session": x.(*ExecProcess).Pid()} {
+		// What precedes the compiled program is made anew, its parts in any order.
+		found := loaded(pid)
+		const stub = 30 * 8
+		if len(compiled) < 100*8 || len(found) != len(compiled) || !bytes.Equal(found[stub:], compiled[stub:]) {
+			t.Errorf("%s has a filter of %d bytes that is not the one of %d bytes", name, len(found), len(compiled))
+		}
+	}
+	for _, p := range []davit.Process{first, second} {
+		h.must(p.Signal(t.Context(), 9, true))
+		h.await(p)
+	}
+}
+
+// filterOf reads a process's only seccomp filter from the kernel (ptrace(2),
+// PTRACE_SECCOMP_GET_FILTER).
+func filterOf(pid int) ([]byte, error) {
+	runtime.LockOSThread() // the tracer is a thread
+	defer runtime.UnlockOSThread()
+	if err := unix.PtraceSeize(pid); err != nil {
+		return nil, os.NewSyscallError("ptrace", err)
+	}
+	defer func() { _ = unix.PtraceDetach(pid) }()
+	if err := unix.PtraceInterrupt(pid); err != nil {
+		return nil, os.NewSyscallError("ptrace", err)
+	}
+	if _, err := unix.Wait4(pid, nil, unix.WALL, nil); err != nil {
+		return nil, os.NewSyscallError("wait4", err)
+	}
+	const getFilter = 0x420c
+	filter := make([]byte, 1<<16*8)
+	n, _, errno := unix.Syscall6(unix.SYS_PTRACE, getFilter, uintptr(pid), 0, uintptr(unsafe.Pointer(&filter[0])), 0, 0)
+	if errno != 0 {
+		return nil, os.NewSyscallError("ptrace", errno)
+	}
+	return filter[:8*n], nil
 }

@@ -10,8 +10,10 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
+	"strconv"
 
 	"github.com/davit-engine/davit/internal/containerlog/gzipped"
 	"github.com/davit-engine/davit/libcontainer-exec/monitor"
@@ -26,9 +28,21 @@ import (
 // argument init; it must not return to main then.
 func init() {
 	if len(os.Args) > 1 && os.Args[1] == "init" {
-		filtercache.Load(os.Args[0])
+		if err := filtercache.Load(os.Args[0]); err != nil {
+			refuse(err)
+		}
 		libcontainer.Init()
 	}
+}
+
+// refuse ends init with a reason, in the way in which libcontainer's own comes to
+// the monitor. Standard error is the container's already.
+func refuse(err error) {
+	if fd, convErr := strconv.Atoi(os.Getenv("_LIBCONTAINER_LOGPIPE")); convErr == nil {
+		line, _ := json.Marshal(map[string]string{"level": "error", "msg": err.Error()}) // of strings
+		_, _ = os.NewFile(uintptr(fd), "log").Write(append(line, '\n'))
+	}
+	os.Exit(1)
 }
 
 func main() {

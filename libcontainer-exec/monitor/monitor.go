@@ -12,9 +12,10 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/davit-engine/davit/libcontainer-exec/monitor/filtercache"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
 	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -88,7 +89,10 @@ func create(req Request) (protocol.Report, error) {
 	if err != nil {
 		return protocol.Report{}, err
 	}
-	config, err := libcontainerConfig(oci, spec.ID, req.Cgroup, makesDevices(spec.Container.Security))
+	filter := newFilter(req.Filters, oci.Linux.Seccomp)
+	config, err := filter.configure(oci, func(oci *specs.Spec) (*configs.Config, error) {
+		return libcontainerConfig(oci, spec.ID, req.Cgroup, makesDevices(spec.Container.Security))
+	})
 	if err != nil {
 		return protocol.Report{}, err
 	}
@@ -101,7 +105,7 @@ func create(req Request) (protocol.Report, error) {
 		return protocol.Report{}, err
 	}
 	process.Init = true
-	if err := startCached(container, process, req.Filters); err != nil {
+	if err := filter.start(container, process); err != nil {
 		return protocol.Report{}, errors.Join(fail(startKind(oci.Root.Path, oci.Process), err), container.Destroy())
 	}
 	pid, err := process.Pid()
@@ -142,7 +146,11 @@ func execute(req Request) (protocol.Report, error) {
 	if err != nil {
 		return protocol.Report{}, err
 	}
-	if err := startCached(container, process, req.Filters); err != nil {
+	filter, err := sessionFilter(container, &spec, req.Filters)
+	if err != nil {
+		return protocol.Report{}, err
+	}
+	if err := filter.start(container, process); err != nil {
 		return protocol.Report{}, fail(startKind(root, oci), err)
 	}
 	pid, err := process.Pid()
@@ -150,26 +158,6 @@ func execute(req Request) (protocol.Report, error) {
 		return protocol.Report{}, err
 	}
 	return protocol.Report{Pid: pid}, nil
-}
-
-// startCached starts a process with the kept filters at hand, of which a new
-// container's first may leave another. Without them it is only slower.
-func startCached(c *libcontainer.Container, p *libcontainer.Process, dir string) error {
-	if dir == "" {
-		return c.Start(p)
-	}
-	offer, err := filtercache.New(dir, p.Init)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "davit-monitor:", err)
-		return c.Start(p)
-	}
-	defer offer.Close()
-	os.Args[0], p.ExtraFiles = offer.Name, offer.Files // libcontainer names init after this process
-	err = c.Start(p)
-	if err := offer.Collect(); err != nil {
-		fmt.Fprintln(os.Stderr, "davit-monitor:", err)
-	}
-	return err
 }
 
 // stdio opens the descriptors that the holder passed for the process.

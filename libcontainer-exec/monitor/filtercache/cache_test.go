@@ -4,175 +4,278 @@ package filtercache
 
 import (
 	"bytes"
-	"encoding/hex"
+	"encoding/binary"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/davit-engine/davit/internal/testutil"
+	"github.com/google/go-cmp/cmp"
+	profiles "github.com/moby/profiles/seccomp"
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/opencontainers/runc/libcontainer/specconv"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	seccomp "github.com/seccomp/libseccomp-golang"
 	"golang.org/x/sys/unix"
 )
 
 var program = bytes.Repeat([]byte{6, 0, 0, 0, 0, 0, 0, 0}, 9)
 
-// host plays monitor and init in one process.
-type host struct {
-	testing.TB
-	dir string
+var full = &configs.Seccomp{
+	DefaultAction: configs.Errno, Architectures: []string{"amd64", "x86"},
+	Syscalls: []*configs.Syscall{{Name: "read", Action: configs.Allow}, {Name: "mkdir", Action: configs.Allow}, {Name: "close", Action: configs.Allow}},
 }
 
-func (h host) offer(leaves bool) *Offer {
-	h.Helper()
-	o, err := New(h.dir, leaves)
-	if err != nil {
-		h.Fatal(err)
-	}
-	h.Cleanup(o.Close)
-	return o
-}
+func key(n int) string { return strings.Repeat(fmt.Sprintf("%02x", n), 32) }
 
-// load is what init does with the offer.
-func (h host) load(o *Offer) {
-	h.Helper()
-	seccomp.Lookup, seccomp.Store = nil, nil
-	fds := [2]int{-1, -1}
-	for i, f := range o.Files {
-		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD, 0) // inherited, as os/exec has it
-		if err != nil {
-			h.Fatal(err)
-		}
-		h.Cleanup(func() { _ = unix.Close(fd) })
-		fds[i] = fd
-	}
-	load(fds[0], fds[1])
-	for _, fd := range fds[:len(o.Files)] {
-		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags != unix.FD_CLOEXEC {
-			h.Errorf("descriptor %d has flags %#x, %v: the container's program would inherit it", fd, flags, err)
-		}
-	}
-}
-
-func (h host) files() []string {
-	h.Helper()
-	files, err := filepath.Glob(filepath.Join(h.dir, "*", "*"))
-	if err != nil {
-		h.Fatal(err)
-	}
-	return files
-}
-
-func newHost(t *testing.T) host {
+func open(t *testing.T) *Cache {
+	t.Helper()
 	testutil.RequireRoot(t)
-	t.Cleanup(func() { seccomp.Lookup, seccomp.Store = nil, nil })
-	return host{t, t.TempDir()}
+	c, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (c *Cache) put(t *testing.T, n int) {
+	t.Helper()
+	if err := c.Put(key(n), full, program); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// twin returns a duplicate that is inherited, as os/exec makes them.
+func twin(t *testing.T, f *os.File) int {
+	t.Helper()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	return fd
+}
+
+func closesOnExec(t *testing.T, fd int) {
+	t.Helper()
+	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags != unix.FD_CLOEXEC {
+		t.Errorf("descriptor %d has flags %#x, %v: the container's program would inherit it", fd, flags, err)
+	}
 }
 
 // TestCache lets a filter take the way from one init to the next.
 func TestCache(t *testing.T) {
-	h := newHost(t)
-	key := [32]byte{1, 2, 3}
-	first := h.offer(true)
-	h.load(first)
-	if seccomp.Lookup(key) != nil {
+	t.Cleanup(func() { seccomp.Lookup, seccomp.Store = nil, nil })
+	c := open(t)
+	if c.Find(key(1)) != nil {
 		t.Error("an empty cache has a filter")
 	}
-	seccomp.Store(key, program)
-	if err := first.Collect(); err != nil {
+	asked, err := Ask()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer asked.File.Close()
+	fd := twin(t, asked.File)
+	store(fd)
+	closesOnExec(t, fd)
+	seccomp.Store([32]byte{1}, program)
+	left, err := asked.Program()
+	if err != nil || !bytes.Equal(left, program) {
+		t.Fatalf("init has left %x, %v", left, err)
+	}
+	if err := c.Put(key(1), full, left); err != nil {
 		t.Fatal(err)
 	}
 
-	second := h.offer(true)
-	h.load(second)
-	if got := seccomp.Lookup(key); !bytes.Equal(got, program) {
-		t.Errorf("got %x", got)
+	kept := c.Find(key(1))
+	if kept == nil {
+		t.Fatal("the filter was not kept")
 	}
-	if err := second.Collect(); err != nil { // nothing was stored
+	given, err := Give(kept)
+	if err != nil {
 		t.Fatal(err)
 	}
-	reader := h.offer(false)
-	h.load(reader)
-	if got := seccomp.Lookup(key); !bytes.Equal(got, program) || seccomp.Store != nil {
-		t.Errorf("the reader got %x, and may store: %v", got, seccomp.Store != nil)
+	defer given.File.Close()
+	if n, err := given.File.WriteAt([]byte("x"), 0); err == nil {
+		t.Errorf("%d bytes were written over a filter", n)
 	}
-	if n, err := unix.Write(int(reader.Files[0].Fd()), []byte("x")); err == nil {
-		t.Errorf("%d bytes were written over the filters that others made", n)
+	fd = twin(t, given.File)
+	if err := load(fd); err != nil {
+		t.Fatal(err)
 	}
-	if got := h.files(); len(got) != 1 {
-		t.Errorf("in the cache: %q", got)
+	closesOnExec(t, fd)
+	if got := seccomp.Lookup([32]byte{2}); !bytes.Equal(got, program) {
+		t.Errorf("the next init has %x", got)
 	}
 }
 
-// TestCacheOfOthers does not trust what others can write.
+// TestPromiseKept lets no init go on that was promised a filter and has none:
+// its rules are a stub.
+func TestPromiseKept(t *testing.T) {
+	t.Cleanup(func() { seccomp.Lookup = nil })
+	for _, content := range [][]byte{nil, make([]byte, 7), make([]byte, maxProgram+8)} {
+		f, err := memory()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.Write(content); err != nil {
+			t.Fatal(err)
+		}
+		if err := load(twin(t, f)); err == nil {
+			t.Errorf("%d bytes are taken for a filter", len(content))
+		}
+	}
+	if err := load(1 << 20); err == nil {
+		t.Error("an init without the descriptor goes on")
+	}
+	if err := Load("davit-monitor"); err != nil || seccomp.Lookup != nil {
+		t.Errorf("an init that was promised nothing: %v, %v", err, seccomp.Lookup != nil)
+	}
+}
+
+// TestCacheOfOthers does not trust what others can write, nor what is torn.
 func TestCacheOfOthers(t *testing.T) {
-	h := newHost(t)
-	key := [32]byte{9}
-	h.keep(key[:])
-	if err := os.Chmod(filepath.Dir(h.files()[0]), 0o777); err != nil {
+	c := open(t)
+	c.put(t, 1)
+	path := filepath.Join(c.dir, key(1))
+	content, err := os.ReadFile(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	h.load(h.offer(false))
-	if seccomp.Lookup(key) != nil {
+	for _, torn := range [][]byte{nil, content[:3], content[:50], content[:len(content)-1], content[:len(content)-len(program)], binary.LittleEndian.AppendUint32(nil, 1<<31)} {
+		if err := os.WriteFile(path, torn, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if c.Find(key(1)) != nil {
+			t.Errorf("%d bytes of %d are taken for a filter", len(torn), len(content))
+		}
+	}
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{"", "..", "../" + key(1), key(2)} {
+		if c.Find(bad) != nil {
+			t.Errorf("%q finds a filter", bad)
+		}
+	}
+	if c.Find(key(1)) == nil {
+		t.Error("the whole one is not found")
+	}
+	if err := os.Chmod(c.dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if c.Find(key(1)) != nil {
 		t.Error("a filter was taken from a directory that anybody can write")
 	}
 }
 
-// keep has an init leave program under the key.
-func (h host) keep(key []byte) {
-	h.Helper()
-	o := h.offer(true)
-	if _, err := o.Files[1].Write(append(key, program...)); err != nil {
-		h.Fatal(err)
-	}
-	if err := o.Collect(); err != nil {
-		h.Fatal(err)
-	}
-}
-
-// TestTorn refuses what an init has left that is no program.
-func TestTorn(t *testing.T) {
-	h := newHost(t)
-	for _, content := range [][]byte{make([]byte, 5), make([]byte, 32), make([]byte, 35), make([]byte, 32+maxProgram+8)} {
-		o := h.offer(true)
-		if _, err := o.Files[1].Write(content); err != nil {
+// TestOtherVersions go when this one comes.
+func TestOtherVersions(t *testing.T) {
+	dir := t.TempDir()
+	old := filepath.Join(dir, "0123456789abcdef")
+	for range 2 {
+		if err := os.MkdirAll(filepath.Join(old, "x"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := o.Collect(); (err != nil) != (len(content) > 32+maxProgram) {
-			t.Errorf("%d bytes: %v", len(content), err)
+		if _, err := Open(dir); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if got := h.files(); len(got) != 0 {
-		t.Errorf("in the cache: %q", got)
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 2 {
+		t.Errorf("an old version that came later is touched: %v, %v", left, err)
 	}
-	for _, packed := range [][]byte{{1}, make([]byte, header), append(make([]byte, 32), 255, 255, 255, 255, 1)} {
-		for _, p := range unpack(packed) {
-			if len(p) > 0 {
-				t.Errorf("%x is unpacked to %x", packed, p)
-			}
-		}
+	if err := os.Remove(filepath.Join(dir, version())); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 || left[0].Name() != version() {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }
 
 // TestCacheIsBounded keeps the filters that were made last.
 func TestCacheIsBounded(t *testing.T) {
-	h := newHost(t)
+	c := open(t)
 	for i := range maxFilters + 3 {
-		key := make([]byte, 32)
-		key[0] = byte(i)
-		h.keep(key)
+		c.put(t, i)
 		age := time.Now().Add(time.Duration(i-100) * time.Second)
-		if err := os.Chtimes(filepath.Join(h.dir, version(), hex.EncodeToString(key)), age, age); err != nil {
+		if err := os.Chtimes(filepath.Join(c.dir, key(i)), age, age); err != nil {
 			t.Fatal(err)
 		}
 	}
-	h.load(h.offer(false))
-	if n := len(h.files()); n != maxFilters {
-		t.Errorf("%d filters are kept, not %d", n, maxFilters)
-	}
 	for i := range maxFilters + 3 {
-		if kept := seccomp.Lookup([32]byte{byte(i)}) != nil; kept != (i >= 3) {
+		if kept := c.Find(key(i)) != nil; kept != (i >= 3) {
 			t.Errorf("filter %d is kept: %v", i, kept)
 		}
 	}
+}
+
+// TestStub compares what libcontainer computes from a stub with what it would
+// from the whole: the largest number of each architecture.
+func TestStub(t *testing.T) {
+	profile, err := profiles.GetDefaultProfile(&specs.Spec{Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	standard, err := specconv.SetupSeccomp(profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	notifying := *full
+	notifying.Syscalls = append([]*configs.Syscall{{Name: "getpid", Action: configs.Notify}}, notifying.Syscalls...)
+	unknown := &configs.Seccomp{DefaultAction: configs.Errno, Syscalls: []*configs.Syscall{{Name: "no_such_call", Action: configs.Allow}}}
+	for name, whole := range map[string]*configs.Seccomp{
+		"default": standard, "small": full, "notifying": &notifying, "unknown": unknown, "empty": {DefaultAction: configs.Allow},
+	} {
+		part, err := stub(whole)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(largest(t, whole), largest(t, part)); diff != "" {
+			t.Errorf("%s (-whole +stub):\n%s", name, diff)
+		}
+		if len(part.Syscalls) > 4 {
+			t.Errorf("%s: %d rules stay", name, len(part.Syscalls))
+		}
+		same := *part
+		same.Syscalls = whole.Syscalls
+		if diff := cmp.Diff(whole, &same); diff != "" {
+			t.Errorf("%s, beside the rules:\n%s", name, diff)
+		}
+		if notifies(whole) != notifies(part) {
+			t.Errorf("%s: the rule that notifies is gone", name)
+		}
+	}
+}
+
+func notifies(s *configs.Seccomp) bool {
+	for _, call := range s.Syscalls {
+		if call.Action == configs.Notify {
+			return true
+		}
+	}
+	return false
+}
+
+func largest(t *testing.T, s *configs.Seccomp) map[string]int {
+	t.Helper()
+	numbers := map[string]int{}
+	for _, name := range append([]string{"amd64"}, s.Architectures...) {
+		arch, err := seccomp.GetArchFromString(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, call := range s.Syscalls {
+			if n, err := seccomp.GetSyscallFromNameByArch(call.Name, arch); err == nil {
+				numbers[name] = max(numbers[name], int(n))
+			}
+		}
+	}
+	return numbers
 }
