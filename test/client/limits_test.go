@@ -23,17 +23,17 @@ type limit struct {
 	ask      func(*container.Resources)
 	v1       [3]string // controller, file, want as in check
 	v2       [2]string // file, want; none for what cgroup v2 has no word for
-	property string    // with its value; "" for what systemd has no word for
+	property string    // with its value, which has the monitor's share (16 MiB, 32 tasks); "" for what the unit does not say
 }
 
 func limits() []limit {
 	return []limit{
-		{"memory", func(r *container.Resources) { r.Memory = 64 << 20 }, [3]string{"memory", "memory.limit_in_bytes", "67108864"}, [2]string{"memory.max", "67108864"}, "MemoryMax=67108864"},
-		{"memory and swap", func(r *container.Resources) { r.Memory, r.MemorySwap = 64<<20, 96<<20 }, [3]string{"memory", "memory.memsw.limit_in_bytes", "100663296"}, [2]string{"memory.swap.max", "33554432"}, "MemorySwapMax=33554432"},
+		{"memory", func(r *container.Resources) { r.Memory = 64 << 20 }, [3]string{"memory", "memory.limit_in_bytes", "67108864"}, [2]string{"memory.max", "67108864"}, "MemoryMax=83886080"},
+		{"memory and swap", func(r *container.Resources) { r.Memory, r.MemorySwap = 64<<20, 96<<20 }, [3]string{"memory", "memory.memsw.limit_in_bytes", "100663296"}, [2]string{"memory.swap.max", "33554432"}, ""},
 		{"CPU shares", func(r *container.Resources) { r.CPUShares = 512 }, [3]string{"cpu", "cpu.shares", "512"}, [2]string{"cpu.weight", "~^(20|59|5[0-9])$"}, ""},
 		{"CPU quota and period", func(r *container.Resources) { r.CPUQuota, r.CPUPeriod = 25000, 50000 }, [3]string{"cpu", "cpu.cfs_quota_us", "25000"}, [2]string{"cpu.max", "25000 50000"}, "CPUQuotaPerSecUSec=500ms"},
 		{"CPUs", func(r *container.Resources) { r.NanoCPUs = 5e8 }, [3]string{"cpu", "cpu.cfs_quota_us", "50000"}, [2]string{"cpu.max", "50000 100000"}, "CPUQuotaPerSecUSec=500ms"},
-		{"pids", func(r *container.Resources) { r.PidsLimit = ptr(int64(77)) }, [3]string{"pids", "pids.max", "77"}, [2]string{"pids.max", "77"}, "TasksMax=77"},
+		{"pids", func(r *container.Resources) { r.PidsLimit = ptr(int64(77)) }, [3]string{"pids", "pids.max", "77"}, [2]string{"pids.max", "77"}, "TasksMax=109"},
 	}
 }
 

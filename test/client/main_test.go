@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -39,7 +40,8 @@ type engine struct {
 	socket  string
 	cli     *client.Client
 	cgroup2 bool
-	systemd bool // containers are units
+	systemd bool     // containers are units
+	before  []string // containers of others
 	dir     string
 	daemon  *exec.Cmd // nil for one that ran before
 	exited  chan error
@@ -129,6 +131,13 @@ func begin(ctx context.Context, socket string) (*engine, error) {
 	if err != nil {
 		return e, err
 	}
+	list, err := e.cli.ContainerList(ctx, client.ContainerListOptions{All: true})
+	if err != nil {
+		return e, err
+	}
+	for _, c := range list.Items {
+		e.before = append(e.before, c.ID)
+	}
 	e.cgroup2, e.systemd = info.Info.CgroupVersion == "2", info.Info.CgroupDriver == "systemd"
 	return e, e.importImage(ctx)
 }
@@ -198,6 +207,9 @@ func (e *engine) end() error {
 	}
 	var left error
 	for _, c := range list.Items {
+		if slices.Contains(e.before, c.ID) {
+			continue
+		}
 		left = errors.Join(left, fmt.Errorf("the container %s is left", strings.Join(c.Names, " ")))
 		_, err := e.cli.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 		left = errors.Join(left, err)

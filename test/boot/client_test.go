@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package boot_test
+
+import (
+	"maps"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// suite are the files that the tests of test/client need in a guest: the same
+// tests, compiled, and their tools.
+func suite(t *testing.T) map[string]string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, args := range [][]string{
+		{"test", "-c", "-o", dir + "/client.test", "../client"},
+		{"build", "-o", dir + "/echod", "../client/echod"},
+	} {
+		build := exec.Command("go", args...)
+		build.Env = append(build.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("cannot build the client's tests: %v\n%s", err, out)
+		}
+	}
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		t.Skip("needs busybox")
+	}
+	return map[string]string{
+		"/usr/local/bin/client.test": dir + "/client.test", "/usr/local/bin/echod": dir + "/echod", "/usr/local/bin/busybox": busybox,
+	}
+}
+
+// TestClient has the tests of test/client drive the daemon of a guest, where
+// containers are units, with the hierarchies of cgroup v1. TestBootVM has
+// cgroup v2: a guest on this machine's kernel would have few of its controllers.
+func TestClient(t *testing.T) {
+	require(t, "systemd-nspawn", "mmdebstrap", "ip", "nsenter")
+	tree, _ := trees(t, "tree", "")
+	files := suite(t)
+	maps.Copy(files, tools(t))
+	g := boot(t, &nspawn{}, tree, files)
+	g.must("dpkg --install /davit.deb")
+	g.must(often)
+	drives(".", 4*time.Minute)(t, g)
+}
+
+var failed = regexp.MustCompile(`(?m)^\s*(--- FAIL|test/client:|panic:)`)
+
+// drives runs the tests of test/client that match, against the guest's daemon,
+// whose containers are units.
+func drives(run string, within time.Duration) func(t *testing.T, g *guest) {
+	return func(t *testing.T, g *guest) {
+		begin := time.Now()
+		g.must(`rm -f /client.*
+(DAVIT_TEST_SOCKET=/run/davit/davit.sock DAVIT_TEST_ECHOD=/usr/local/bin/echod setsid client.test -test.v -test.timeout ` + within.String() + ` -test.run '` + run + `' >/client.out 2>&1 && echo 0 >/client.code || echo $? >/client.code) >/dev/null 2>&1 </dev/null &`)
+		g.eventually(within+30*time.Second, "the client's tests have ended", func() bool { return g.run("test -s /client.code").code == 0 })
+		out := g.must("cat /client.out")
+		t.Logf("%d tests and %d skipped in %v", strings.Count(out, "--- PASS"), strings.Count(out, "--- SKIP"), time.Since(begin).Round(time.Second))
+		if code := g.must("cat /client.code"); code != "0" || failed.MatchString(out) {
+			t.Errorf("exit code %s\n%s", code, out)
+		}
+	}
+}
