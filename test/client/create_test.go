@@ -91,6 +91,13 @@ func TestCreateConfined(t *testing.T) {
 		}, "mkdir /x 2>&1; touch /y && echo else", "~(?s)not supported.*else$"},
 		{"no new privileges", func(s *spec) { s.Host.SecurityOpt = []string{"no-new-privileges"} }, "sed -n 's/^NoNewPrivs:[^0-9]*//p' /proc/self/status", "1"},
 		{"masked and read-only paths are Docker's", func(*spec) {}, "cat /proc/timer_list /proc/keys 2>/dev/null | wc -c; echo x 2>/dev/null >/proc/sys/kernel/hostname || echo read-only", "0\nread-only"},
+		{"masked and read-only paths of one's own", func(s *spec) {
+			s.Host.MaskedPaths, s.Host.ReadonlyPaths = []string{"/etc/group"}, []string{"/home"}
+		}, "wc -c </etc/group; touch /home/x 2>/dev/null || echo read-only", "0\nread-only"},
+		{"system paths unconfined", func(s *spec) {
+
+			s.Host.MaskedPaths, s.Host.ReadonlyPaths = []string{}, []string{}
+		}, "grep -c ' /proc/' /proc/mounts || true", "0"},
 		{"a device that is not given", func(*spec) {}, "mknod /tmp/mem c 1 1 2>/dev/null && head -c 1 /tmp/mem 2>/dev/null | wc -c || echo 0", "0"},
 	})
 }
@@ -114,12 +121,17 @@ func TestCreateMounts(t *testing.T) {
 		{"named volume", func(s *spec) { s.Host.Binds = []string{"mounts:/v"} }, "cat /v/deep/er", "deep"},
 		{"anonymous volume has the image's content", func(s *spec) { s.Volumes = map[string]struct{}{"/data": {}} }, "cat /data/of-the-image; grep -c ' /data ' /proc/mounts", "copied\n1"},
 		{"volume without copy", m(mount.Mount{Type: mount.TypeVolume, Target: "/data", VolumeOptions: &mount.VolumeOptions{NoCopy: true}}), "ls /data | wc -l", "0"},
+		{"volume subpath", m(mount.Mount{Type: mount.TypeVolume, Source: "mounts", Target: "/v", VolumeOptions: &mount.VolumeOptions{Subpath: "deep"}}), "cat /v/er", "deep"},
 		{"bind", func(s *spec) { s.Host.Binds = []string{dir + ":/b"} }, "cat /b/file; touch /b/made && echo writable", "of the host\nwritable"},
 		{"bind of one file read-only", m(mount.Mount{Type: mount.TypeBind, Source: dir + "/file", Target: "/f", ReadOnly: true}), "cat /f; echo 2>/dev/null >/f || echo refused", "of the host\nrefused"},
 		{"bind makes its directory", func(s *spec) { s.Host.Binds = []string{dir + "/new/er:/b"} }, "test -d /b && echo made", "made"},
+		{"mount makes its directory if told", m(mount.Mount{Type: mount.TypeBind, Source: dir + "/told", Target: "/b", BindOptions: &mount.BindOptions{CreateMountpoint: true}}), "test -d /b && echo made", "made"},
 		{"bind with propagation", m(mount.Mount{Type: mount.TypeBind, Source: dir, Target: "/b", BindOptions: &mount.BindOptions{Propagation: mount.PropagationPrivate}}), "grep ' /b ' /proc/self/mountinfo | grep -c -e shared: -e master: || true", "0"},
 		{"tmpfs", func(s *spec) { s.Host.Tmpfs = map[string]string{"/t": "size=1m,mode=750,noexec"} }, options("/t") + "; stat -c %a /t", "~^tmpfs .*noexec.*size=1024k.*mode=750.*\n750$"},
 		{"tmpfs by mount", m(mount.Mount{Type: mount.TypeTmpfs, Target: "/t", TmpfsOptions: &mount.TmpfsOptions{SizeBytes: 2 << 20, Mode: 0o700}}), options("/t"), "~size=2048k.*mode=700"},
+		{"tmpfs with options", m(mount.Mount{Type: mount.TypeTmpfs, Target: "/t", TmpfsOptions: &mount.TmpfsOptions{Options: [][]string{{"exec"}, {"uid", "1000"}}}}), options("/t"), "~uid=1000"},
+		{"volumes from another", func(s *spec) { s.Host.VolumesFrom = []string{"mounts-from"} }, "cat /shared/deep/er /host/file; touch /host/x 2>/dev/null || echo read-only", "deep\nof the host\nread-only"},
+		{"volumes from another read-only", func(s *spec) { s.Host.VolumesFrom = []string{"mounts-from:ro"} }, "touch /shared/x 2>/dev/null || echo read-only", "read-only"},
 		{"nested mounts in any order", func(s *spec) {
 			s.Host.Binds, s.Host.Tmpfs = []string{dir + ":/a/b/c", "mounts:/a"}, map[string]string{"/a/b": ""}
 		}, "cat /a/deep/er /a/b/c/file", "deep\nof the host"},
@@ -154,6 +166,7 @@ func TestCreateRefused(t *testing.T) {
 		{"swap smaller than memory", func(s *spec) { s.Host.Memory, s.Host.MemorySwap = 64<<20, 32<<20 }, "memoryswap"},
 		{"CPUs that are not there", func(s *spec) { s.Host.CpusetCpus = "4000" }, "4000"},
 		{"ulimit", func(s *spec) { s.Host.Ulimits = []*container.Ulimit{{Name: "hope", Soft: 1, Hard: 1}} }, "hope"},
+		{"storage option", func(s *spec) { s.Host.StorageOpt = map[string]string{"magic": "1"} }, "StorageOpt"},
 		{"name", func(s *spec) { s.Name = "a/b" }, "a/b"},
 	} {
 		t.Run(row.line, func(t *testing.T) {

@@ -185,6 +185,8 @@ func (e *engine) until(t testing.TB, id, what string, holds func(container.Inspe
 	return last
 }
 
+func running(c container.InspectResponse) bool { return c.State.Running && !c.State.Restarting }
+
 // exec runs a command in a container.
 func (e *engine) exec(t testing.TB, id string, o client.ExecCreateOptions) ran {
 	t.Helper()

@@ -212,6 +212,74 @@ func TestRestartPolicies(t *testing.T) {
 			}
 		})
 	}
+	t.Run("update of the policy ends the loop", func(t *testing.T) {
+		id := e.start(t, sh("exit 1", policy("always", 0)))
+		e.until(t, id, "the container to be restarted", func(c container.InspectResponse) bool { return c.RestartCount > 0 })
+		if _, err := e.cli.ContainerUpdate(t.Context(), id, client.ContainerUpdateOptions{RestartPolicy: &container.RestartPolicy{Name: "no"}}); err != nil {
+			t.Fatalf("update: %v", err)
+		}
+		c := e.until(t, id, "the container to stay ended", func(c container.InspectResponse) bool { return c.State.Status == "exited" })
+		if p := c.HostConfig.RestartPolicy; p.Name != "no" {
+			t.Errorf("its policy is %+v", p)
+		}
+	})
+}
+
+func TestHealthchecks(t *testing.T) {
+	e := daemon(t)
+	id := e.start(t, idle(func(s *spec) {
+		s.Healthcheck = &container.HealthConfig{
+			Test: []string{"CMD-SHELL", "echo looked; test -e /well"}, Interval: 100 * time.Millisecond, Timeout: 5 * time.Second, Retries: 2,
+			StartPeriod: 0,
+		}
+	}))
+	if h := e.inspect(t, id).State.Health; h == nil || h.Status != "starting" && h.Status != "unhealthy" {
+		t.Errorf("its health begins as %+v", h)
+	}
+	is := func(want container.HealthStatus) container.InspectResponse {
+		t.Helper()
+		return e.until(t, id, "health "+string(want), func(c container.InspectResponse) bool { return c.State.Health != nil && c.State.Health.Status == want })
+	}
+	if h := is("unhealthy").State.Health; h.FailingStreak < 2 || h.Log[len(h.Log)-1].ExitCode != 1 || h.Log[len(h.Log)-1].Output != "looked\n" {
+		t.Errorf("its health is %+v", h)
+	}
+	e.in(t, id, "touch /well")
+	if h := is("healthy").State.Health; h.FailingStreak != 0 {
+		t.Errorf("its health is %+v", h)
+	}
+	c := e.until(t, id, "the log of five checks", func(c container.InspectResponse) bool { return len(c.State.Health.Log) == 5 })
+	for _, r := range c.State.Health.Log {
+		if r.Start.IsZero() || r.End.Before(r.Start) {
+			t.Errorf("a check from %v to %v", r.Start, r.End)
+		}
+	}
+	list, err := e.cli.ContainerList(t.Context(), client.ContainerListOptions{Filters: client.Filters{}.Add("health", "healthy").Add("id", id)})
+	if err != nil || len(list.Items) != 1 || !strings.HasSuffix(list.Items[0].Status, "(healthy)") {
+		t.Errorf("the list has %+v, %v", list.Items, err)
+	}
+	got := e.actions(t, id)
+	for _, want := range []string{"health_status: unhealthy", "health_status: healthy"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("no event %q in %v", want, got)
+		}
+	}
+}
+
+func TestHealthcheckStartPeriod(t *testing.T) {
+	e := daemon(t)
+	id := e.start(t, idle(func(s *spec) {
+		s.Healthcheck = &container.HealthConfig{
+			Test: []string{"CMD", "false"}, Interval: time.Hour, StartPeriod: time.Hour, StartInterval: 50 * time.Millisecond, Retries: 1,
+		}
+	}))
+	c := e.until(t, id, "three checks", func(c container.InspectResponse) bool { return c.State.Health != nil && len(c.State.Health.Log) >= 3 })
+	if h := c.State.Health; h.Status != "starting" || h.FailingStreak != 0 {
+		t.Errorf("in the start period it is %+v", h)
+	}
+	none := e.start(t, idle(func(s *spec) { s.Healthcheck = &container.HealthConfig{Test: []string{"NONE"}} }))
+	if h := e.inspect(t, none).State.Health; h != nil && h.Status != "none" {
+		t.Errorf("without a check its health is %+v", h)
+	}
 }
 
 func TestExitCodesAndErrors(t *testing.T) {

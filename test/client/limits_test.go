@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/davit-engine/davit/internal/testutil"
+	"github.com/moby/moby/api/types/blkiodev"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 )
@@ -26,15 +27,45 @@ type limit struct {
 	property string    // with its value, which has the monitor's share (16 MiB, 32 tasks); "" for what the unit does not say
 }
 
-func limits() []limit {
-	return []limit{
+func limits(t *testing.T) []limit {
+	disk, number := aDisk(t)
+	rows := []limit{
 		{"memory", func(r *container.Resources) { r.Memory = 64 << 20 }, [3]string{"memory", "memory.limit_in_bytes", "67108864"}, [2]string{"memory.max", "67108864"}, "MemoryMax=83886080"},
 		{"memory and swap", func(r *container.Resources) { r.Memory, r.MemorySwap = 64<<20, 96<<20 }, [3]string{"memory", "memory.memsw.limit_in_bytes", "100663296"}, [2]string{"memory.swap.max", "33554432"}, ""},
+		{"memory reservation", func(r *container.Resources) { r.MemoryReservation = 32 << 20 }, [3]string{"memory", "memory.soft_limit_in_bytes", "33554432"}, [2]string{"memory.low", "33554432"}, ""},
 		{"CPU shares", func(r *container.Resources) { r.CPUShares = 512 }, [3]string{"cpu", "cpu.shares", "512"}, [2]string{"cpu.weight", "~^(20|59|5[0-9])$"}, ""},
 		{"CPU quota and period", func(r *container.Resources) { r.CPUQuota, r.CPUPeriod = 25000, 50000 }, [3]string{"cpu", "cpu.cfs_quota_us", "25000"}, [2]string{"cpu.max", "25000 50000"}, "CPUQuotaPerSecUSec=500ms"},
 		{"CPUs", func(r *container.Resources) { r.NanoCPUs = 5e8 }, [3]string{"cpu", "cpu.cfs_quota_us", "50000"}, [2]string{"cpu.max", "50000 100000"}, "CPUQuotaPerSecUSec=500ms"},
+		{"CPU set", func(r *container.Resources) { r.CpusetCpus, r.CpusetMems = "0", "0" }, [3]string{"cpuset", "cpuset.cpus", "0"}, [2]string{"cpuset.cpus", "0"}, ""},
 		{"pids", func(r *container.Resources) { r.PidsLimit = ptr(int64(77)) }, [3]string{"pids", "pids.max", "77"}, [2]string{"pids.max", "77"}, "TasksMax=109"},
+		{"block I/O weight", func(r *container.Resources) { r.BlkioWeight = 300 }, [3]string{"blkio", "blkio.bfq.weight", "300"}, [2]string{"io.weight", "~300|2[0-9]{3}"}, ""},
+		{"block I/O rates", func(r *container.Resources) {
+			r.BlkioDeviceReadBps = []*blkiodev.ThrottleDevice{{Path: disk, Rate: 1 << 20}}
+			r.BlkioDeviceWriteBps = []*blkiodev.ThrottleDevice{{Path: disk, Rate: 2 << 20}}
+			r.BlkioDeviceReadIOps = []*blkiodev.ThrottleDevice{{Path: disk, Rate: 100}}
+			r.BlkioDeviceWriteIOps = []*blkiodev.ThrottleDevice{{Path: disk, Rate: 200}}
+		}, [3]string{"blkio", "blkio.throttle.write_bps_device", number + " 2097152"}, [2]string{"io.max", number + " rbps=1048576 wbps=2097152 riops=100 wiops=200"}, ""},
 	}
+	if disk == "" {
+		rows = rows[:len(rows)-1]
+	}
+	return rows
+}
+
+// aDisk is a block device of the machine, with its number; none if there is none.
+func aDisk(t *testing.T) (path, number string) {
+	t.Helper()
+	entries, _ := os.ReadDir("/sys/block")
+	for _, name := range []string{"vda", "sda", "nvme0n1"} {
+		if !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() == name }) {
+			continue
+		}
+		data, err := os.ReadFile("/sys/block/" + name + "/dev")
+		if _, serr := os.Stat("/dev/" + name); err == nil && serr == nil {
+			return "/dev/" + name, strings.TrimSpace(string(data))
+		}
+	}
+	return "", ""
 }
 
 // offered tells whether the kernel has the file for a container, which depends
@@ -73,12 +104,53 @@ func (e *engine) told(t *testing.T, l limit, id string) {
 
 func TestLimitsAreTheKernels(t *testing.T) {
 	e := daemon(t)
-	for _, l := range limits() {
+	for _, l := range limits(t) {
 		t.Run(l.line, func(t *testing.T) {
 			id := e.start(t, idle(func(s *spec) { l.ask(&s.Host.Resources) }))
 			e.told(t, l, id)
 		})
 	}
+}
+
+func TestUpdateChangesLimitsOfARunningContainer(t *testing.T) {
+	e := daemon(t)
+	for _, l := range limits(t) {
+		if strings.HasPrefix(l.line, "block") {
+			continue // Docker updates the weight only, and not all kernels have it
+		}
+		t.Run(l.line, func(t *testing.T) {
+			id := e.start(t, idle(func(s *spec) { s.Host.Memory, s.Host.MemorySwap = 48<<20, 48<<20 }))
+			var r container.Resources
+			l.ask(&r)
+			if r.Memory != 0 && r.MemorySwap == 0 {
+				r.MemorySwap = 96 << 20 // it must not be less than the memory
+			}
+			if _, err := e.cli.ContainerUpdate(t.Context(), id, client.ContainerUpdateOptions{Resources: &r}); err != nil {
+				t.Fatalf("update: %v", err)
+			}
+			e.told(t, l, id)
+			if !running(e.inspect(t, id)) {
+				t.Error("it does not run any more")
+			}
+		})
+	}
+	t.Run("a container that has stopped", func(t *testing.T) {
+		id := e.create(t, idle())
+		r := container.Resources{PidsLimit: ptr(int64(55))}
+		if _, err := e.cli.ContainerUpdate(t.Context(), id, client.ContainerUpdateOptions{Resources: &r}); err != nil {
+			t.Fatalf("update: %v", err)
+		}
+		e.startAgain(t, id)
+		e.told(t, limit{v1: [3]string{"pids", "pids.max", "55"}, v2: [2]string{"pids.max", "55"}, property: "TasksMax=87"}, id)
+	})
+	t.Run("what is refused changes nothing", func(t *testing.T) {
+		id := e.start(t, idle(func(s *spec) { s.Host.PidsLimit = ptr(int64(66)) }))
+		r := container.Resources{PidsLimit: ptr(int64(88)), Memory: 1000}
+		if _, err := e.cli.ContainerUpdate(t.Context(), id, client.ContainerUpdateOptions{Resources: &r}); statusOf(err) != 400 {
+			t.Errorf("an update to 1000 bytes of memory: %v", err)
+		}
+		e.told(t, limit{v1: [3]string{"pids", "pids.max", "66"}, v2: [2]string{"pids.max", "66"}, property: "TasksMax=98"}, id)
+	})
 }
 
 func TestLimitOfMemoryIsHeldAndTheKillIsTold(t *testing.T) {
@@ -91,6 +163,17 @@ func TestLimitOfMemoryIsHeldAndTheKillIsTold(t *testing.T) {
 	e.until(t, id, "the kill by the kernel to be told", func(c container.InspectResponse) bool { return c.State.OOMKilled })
 	if got := e.actions(t, id); !slices.Contains(got, "oom") || !slices.Contains(got, "die") {
 		t.Errorf("the events are %v", got)
+	}
+}
+
+func TestLimitsThatCgroup2HasNotAreWarnedOf(t *testing.T) {
+	e := daemon(t)
+	if !e.cgroup2 {
+		t.Skip("needs cgroup v2")
+	}
+	_, warnings, err := e.tryCreate(t, idle(func(s *spec) { s.Host.OomKillDisable = ptr(true) }))
+	if err != nil || !strings.Contains(strings.Join(warnings, " "), "OomKillDisable") {
+		t.Errorf("warnings are %q, %v", warnings, err)
 	}
 }
 

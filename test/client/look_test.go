@@ -91,8 +91,10 @@ func TestListWithEveryFilter(t *testing.T) {
 		{"volume by name", "volume", "list", []string{"running"}},
 		{"volume by place", "volume", "/v", []string{"running"}},
 		{"network", "network", "bridge", []string{"created", "exited", "running"}},
+		{"publish", "publish", "18080", []string{"running"}},
 		{"expose", "expose", "53/udp", []string{"running"}},
 		{"health", "health", "none", all},
+		{"isolation is not of Linux", "is-task", "false", all},
 	} {
 		t.Run(row.line, func(t *testing.T) {
 			f := client.Filters{}.Add("label", "list").Add(row.term, row.value)
@@ -173,7 +175,8 @@ func TestInspectSaysWhatWasAsked(t *testing.T) {
 func TestLogs(t *testing.T) {
 	e := daemon(t)
 	id := e.start(t, sh("echo one; echo err >&2; sleep 1.1; echo two; echo three", func(s *spec) {
-		s.Host.LogConfig = container.LogConfig{Type: "json-file", Config: map[string]string{"max-size": "1m"}}
+		s.Labels, s.Env = map[string]string{"role": "web"}, []string{"COLOUR=red"}
+		s.Host.LogConfig = container.LogConfig{Type: "json-file", Config: map[string]string{"labels": "role", "env": "COLOUR"}}
 	}))
 	both := client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true}
 	t.Run("follow", func(t *testing.T) {
@@ -207,6 +210,7 @@ func TestLogs(t *testing.T) {
 	ask("since", func(o *o) { o.Since = half }, "two\nthree", "")
 	ask("until", func(o *o) { o.Until = half }, "one", "err")
 	ask("timestamps", func(o *o) { o.Timestamps, o.Tail = true, "1" }, `~^20\d\d-\d\d-\d\dT[0-9:.]{18}Z three$`, "")
+	ask("details", func(o *o) { o.Details, o.Tail = true, "1" }, "COLOUR=red,role=web three", "")
 	t.Run("no stream", func(t *testing.T) {
 		if _, err := e.cli.ContainerLogs(t.Context(), id, client.ContainerLogsOptions{}); statusOf(err) != 400 {
 			t.Errorf("logs of no stream: %v", err)
@@ -222,6 +226,46 @@ func TestLogs(t *testing.T) {
 		defer r.Close()
 		if data, err := io.ReadAll(r); err != nil || string(data) != "one\r\nerr\r\n" {
 			t.Errorf("%q, %v", data, err)
+		}
+	})
+}
+
+func TestLogDrivers(t *testing.T) {
+	e := daemon(t)
+	for _, row := range []struct {
+		line, driver string
+		options      map[string]string
+	}{
+		{"json-file rotated", "json-file", map[string]string{"max-size": "2k", "max-file": "3"}},
+		{"local", "local", nil},
+		{"non-blocking", "json-file", map[string]string{"mode": "non-blocking", "max-buffer-size": "1m"}},
+	} {
+		t.Run(row.line, func(t *testing.T) {
+			r := e.run(t, sh("for i in 1 2 3 4 5 6 7 8 9 10; do echo line $i; done", func(s *spec) {
+				s.Host.LogConfig = container.LogConfig{Type: row.driver, Config: row.options}
+			}))
+			if lines := strings.Split(strings.TrimSpace(r.stdout), "\n"); len(lines) != 10 || lines[9] != "line 10" {
+				t.Errorf("the log is %q", r.stdout)
+			}
+		})
+	}
+	t.Run("none", func(t *testing.T) {
+		id := e.start(t, sh("echo lost", func(s *spec) { s.Host.LogConfig.Type = "none" }))
+		e.wait(t, id)
+		r, err := e.cli.ContainerLogs(t.Context(), id, client.ContainerLogsOptions{ShowStdout: true})
+		if err == nil {
+			data, _ := io.ReadAll(r)
+			t.Errorf("it has a log: %q", data)
+		} else if !strings.Contains(err.Error(), "does not support reading") {
+			t.Errorf("refused by %v", err)
+		}
+	})
+	t.Run("options", func(t *testing.T) {
+		_, _, err := e.tryCreate(t, idle(func(s *spec) {
+			s.Host.LogConfig = container.LogConfig{Type: "json-file", Config: map[string]string{"colour": "red"}}
+		}))
+		if err == nil || !strings.Contains(err.Error(), "colour") {
+			t.Errorf("an option that there is not: %v", err)
 		}
 	})
 }
@@ -416,7 +460,6 @@ func TestEvents(t *testing.T) {
 		{"type", "volume", func(m events.Message) bool { return m.Type == "volume" }},
 		{"event", "die", func(m events.Message) bool { return m.Action == "die" }},
 		{"label", "k=v", func(m events.Message) bool { return m.Actor.Attributes["k"] == "v" }},
-		{"image", image, func(m events.Message) bool { return m.Actor.Attributes["image"] == image || m.Type == "image" }},
 		{"volume", "events", func(m events.Message) bool { return m.Type == "volume" }},
 		{"network", "bridge", func(m events.Message) bool { return m.Type == "network" }},
 	} {

@@ -4,6 +4,7 @@ package client_test
 
 import (
 	"context"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -73,6 +74,37 @@ func TestVolumesLabelsAndFilters(t *testing.T) {
 	}
 	if _, err := e.cli.VolumeList(t.Context(), client.VolumeListOptions{Filters: client.Filters{}.Add("colour", "red")}); statusOf(err) != 400 {
 		t.Errorf("a filter that there is not: %v", err)
+	}
+}
+
+func TestVolumesLocalDriverOptions(t *testing.T) {
+	e := daemon(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/there", []byte("of the host\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	volume(t, e, "option-bind", map[string]string{"type": "none", "o": "bind,ro", "device": dir})
+	volume(t, e, "option-tmpfs", map[string]string{"type": "tmpfs", "device": "tmpfs", "o": "size=1m,uid=1000"})
+	r := e.run(t, sh("cat /b/there; touch /b/x 2>/dev/null || echo read-only; grep ' /t ' /proc/mounts", func(s *spec) {
+		s.Host.Binds = []string{"option-bind:/b", "option-tmpfs:/t"}
+	}))
+	check(t, "in the container", r.stdout, "~(?s)^of the host\nread-only\ntmpfs /t tmpfs .*size=1024k.*uid=1000")
+	got, err := e.cli.VolumeInspect(t.Context(), "option-tmpfs", client.VolumeInspectOptions{})
+	if err != nil || got.Volume.Options["o"] != "size=1m,uid=1000" {
+		t.Errorf("inspect: %+v, %v", got.Volume, err)
+	}
+	// A server that is not there: what mount(2) says, and nothing left behind.
+	volume(t, e, "option-nfs", map[string]string{"type": "nfs", "o": "addr=127.0.0.1,vers=4,soft,timeo=1,retrans=0", "device": ":/export"})
+	id := e.create(t, sh("true", func(s *spec) { s.Host.Binds = []string{"option-nfs:/n"} }))
+	if _, err := e.cli.ContainerStart(t.Context(), id, client.ContainerStartOptions{}); err == nil || !strings.Contains(err.Error(), "option-nfs") {
+		t.Errorf("start with an NFS server that is not there: %v", err)
+	}
+	for _, options := range []map[string]string{{"type": "none", "o": "bind"}, {"size": "1g", "type": "ext4"}, {"colour": "red"}} {
+		_, err := e.cli.VolumeCreate(t.Context(), client.VolumeCreateOptions{Name: "option-bad", DriverOpts: options})
+		if err == nil {
+			t.Errorf("%v was taken", options)
+			_, _ = e.cli.VolumeRemove(t.Context(), "option-bad", client.VolumeRemoveOptions{})
+		}
 	}
 }
 
