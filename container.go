@@ -123,6 +123,7 @@ type Rootfs struct {
 type File struct {
 	Target  string
 	Content []byte
+	Dir     string // unless "": the Launch.Dir of another container, whose file of this target it is, if it has one
 }
 
 // Launch is what the runtime needs to create a container's process, beside
@@ -134,7 +135,7 @@ type Launch struct {
 	Dir       string // the container's own directory under the data root; exists
 	LogPath   string // json-file log; "" for none
 	Hostname  string
-	OwnNetns  bool // false: the host's network namespace
+	OwnNetns  bool // false: the host's network namespace, or that of the container that NetworkMode names
 }
 
 // Exit is how a container's or exec's process ended.

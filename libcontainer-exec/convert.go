@@ -45,7 +45,7 @@ func makeSpec(l davit.Launch, o *Options, launcher string) (*protocol.Spec, erro
 			Name: c.Name, Hostname: l.Hostname, Domainname: c.Config.Domainname,
 			Args: append([]string{c.Path}, c.Args...), Env: c.Config.Env, Cwd: c.Config.WorkingDir,
 			User: c.Config.User, GroupAdd: h.GroupAdd, Mounts: mounts, OwnNetns: l.OwnNetns,
-			Security: security, Resources: convertResources(&h.Resources), Sysctls: h.Sysctls,
+			Namespaces: convertNamespaces(h), Security: security, Resources: convertResources(&h.Resources), Sysctls: h.Sysctls,
 			ShmSize: h.ShmSize, OomScore: h.OomScoreAdj, Umask: h.Umask, Annotations: h.Annotations,
 		},
 	}
@@ -63,6 +63,7 @@ func convertHolder(l davit.Launch, o *Options, launcher string) (*protocol.Holde
 		Tty:    c.Config.Tty, OpenStdin: c.Config.OpenStdin, StdinOnce: c.Config.StdinOnce,
 		Rows: clamp16(h.ConsoleSize[0]), Cols: clamp16(h.ConsoleSize[1]),
 		OwnNetns:   l.OwnNetns,
+		SharedPids: convertNamespaces(h).Pid != "",
 		StopSignal: defaultStopSignal, StopTimeout: defaultStopTimeout,
 		Restart: h.RestartPolicy.Name, MaxRetries: h.RestartPolicy.MaximumRetryCount,
 	}

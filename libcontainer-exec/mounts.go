@@ -31,6 +31,13 @@ func convertMounts(l davit.Launch) ([]protocol.Mount, error) {
 			continue
 		}
 		source := filepath.Join(l.Dir, filepath.Base(f.Target))
+		if f.Dir != "" {
+			source = filepath.Join(f.Dir, filepath.Base(f.Target))
+			if _, err := os.Stat(source); err == nil {
+				mounts = append(mounts, protocol.Mount{Type: "bind", Source: source, Target: f.Target})
+			}
+			continue
+		}
 		if err := writeGenerated(source, f.Content); err != nil {
 			return nil, fmt.Errorf("cannot write %s of container %s: %w", f.Target, l.Container.Name, err)
 		}

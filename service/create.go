@@ -28,6 +28,9 @@ func (s *Service) create(ctx context.Context, j *engine.Job, q davit.Create) (da
 	if err != nil {
 		return none, err
 	}
+	if err := request.CheckModes(&q.Config, &q.HostConfig); err != nil {
+		return none, err
+	}
 	if err := request.CheckPlatform(&img, q.Platform, q.Config.Image); err != nil {
 		return none, err
 	}
@@ -146,14 +149,18 @@ func (s *Service) completeConfig(r *davit.Container) ([]string, error) {
 		r.HostConfig.NetworkMode = "bridge"
 	}
 	r.HostConfig.LogConfig = request.CompleteLog(r.HostConfig.LogConfig, davit.LogConfig{Type: s.cfg().LogDriver, Config: s.cfg().LogOpts})
+	if err := s.checkJoined(&r.HostConfig); err != nil {
+		return nil, err
+	}
+	request.Namespaces(r, &s.facts)
 	r.HostConfig.Ulimits = request.WithDefaults(r.HostConfig.Ulimits, s.cfg().DefaultUlimits)
 	argv := slices.Concat(r.Config.Entrypoint, r.Config.Cmd)
 	if len(argv) == 0 {
 		return nil, invalid("no command specified")
 	}
 	r.Path, r.Args = argv[0], argv[1:]
-	if r.Config.Hostname == "" && r.HostConfig.NetworkMode != "host" {
-		r.Config.Hostname = davit.ShortID(r.ID)
+	if err := s.nameHost(r); err != nil {
+		return nil, err
 	}
 	if r.HostConfig.ShmSize == 0 {
 		r.HostConfig.ShmSize = 64 << 20
@@ -172,4 +179,22 @@ func (s *Service) completeConfig(r *davit.Container) ([]string, error) {
 		warnings = append(warnings, "Published ports are discarded when using host network mode")
 	}
 	return warnings, request.Mounts(r, s.lookup())
+}
+
+// nameHost gives the container the name of whoever's network or UTS namespace
+// it is in, or else one of its own.
+func (s *Service) nameHost(r *davit.Container) error {
+	owner, err := s.networkOwner(r)
+	switch {
+	case err != nil:
+		return err
+	case owner.ID != r.ID:
+		r.Config.Hostname, r.Config.Domainname = owner.Config.Hostname, owner.Config.Domainname
+	case r.Config.Hostname != "":
+	case r.HostConfig.NetworkMode == "host", r.HostConfig.UTSMode == "host":
+		r.Config.Hostname = s.facts.Hostname
+	default:
+		r.Config.Hostname = davit.ShortID(r.ID)
+	}
+	return nil
 }

@@ -49,7 +49,7 @@ func entering[Q engine.Request](s *Service, t engine.Type[Q], ref func(*Q) *stri
 // pinCreate gives the containers that a new one shares something with the ids
 // that they have now.
 func (s *Service) pinCreate(q davit.Create) davit.Create {
-	q.HostConfig = s.pinMounts(q.HostConfig)
+	q.HostConfig = s.pinMounts(s.pinJoined(q.HostConfig))
 	return q
 }
 

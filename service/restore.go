@@ -250,6 +250,7 @@ func (s *Service) keepDirs(ids []string) error {
 // meanwhile, and lets go on what a predecessor paused for a while. It is called when the daemon is ready: nobody waits for it.
 func (s *Service) Resume() error {
 	var errs error
+	var starts []string
 	for _, c := range s.all() {
 		rec := c.record()
 		var q engine.Request
@@ -261,12 +262,14 @@ func (s *Service) Resume() error {
 		case rec.HostConfig.AutoRemove && rec.State.Status != davit.StatusCreated:
 			q = davit.Delete{Container: c.id, Volumes: true}
 		case policy.Name == "always" && rec.State.StoppedByAPI && rec.State.StoppedBoot != s.facts.BootID:
-			q = davit.Start{Container: c.id} // the host was booted since it was stopped
+			starts = append(starts, c.id) // the host was booted since it was stopped
+			continue
 		case rec.State.StoppedByAPI || rec.State.Status == davit.StatusCreated:
 			continue
 		case policy.Name == "always", policy.Name == "unless-stopped",
 			policy.Name == "on-failure" && (rec.State.ExitCode == lostExit || c.lost):
-			q = davit.Start{Container: c.id}
+			starts = append(starts, c.id)
+			continue
 		default:
 			continue
 		}
@@ -274,5 +277,5 @@ func (s *Service) Resume() error {
 			errs = errors.Join(errs, fmt.Errorf("cannot resume container %s: %w", rec.Name, err))
 		}
 	}
-	return errs
+	return errors.Join(errs, s.startInOrder(starts))
 }

@@ -97,7 +97,11 @@ func (s *Service) recordFailure(c *container, cause error) {
 func (s *Service) launch(ctx context.Context, j *engine.Job, c *container) error {
 	defer c.closeHeld()
 	c.update(func(r *davit.Container) { r.State.Error, r.State.StoppedByAPI, r.Restarts = "", false, 0 })
-	if c.record().HostConfig.NetworkMode == "bridge" {
+	begun := c.record()
+	if err := s.checkDonors(&begun); err != nil {
+		return err
+	}
+	if begun.HostConfig.NetworkMode == "bridge" {
 		err := j.Step(ctx, "allocate address",
 			func(ctx context.Context) error {
 				_, err := engine.Do(ctx, s.eng, davit.AllocateInterface{Container: c.id})
@@ -155,7 +159,7 @@ func (s *Service) createProcess(ctx context.Context, j *engine.Job, rec *davit.C
 		func(ctx context.Context) (err error) {
 			proc, err = s.Runtime.Create(ctx, davit.Launch{
 				Container: rec, Rootfs: root, Files: files, Dir: s.dir(rec.ID), LogPath: s.logPath(rec),
-				Hostname: rec.Config.Hostname, OwnNetns: rec.HostConfig.NetworkMode != "host",
+				Hostname: rec.Config.Hostname, OwnNetns: ownNetwork(rec),
 			})
 			if err != nil {
 				return fmt.Errorf("failed to create task for container: %w", err)
@@ -228,6 +232,14 @@ func (s *Service) setOff(ctx context.Context, c *container, proc davit.Process) 
 func (s *Service) generateFiles(rec *davit.Container) ([]davit.File, error) {
 	h := &rec.HostConfig
 	cfg := s.cfg()
+	owner, err := s.networkOwner(rec)
+	if err != nil {
+		return nil, err
+	}
+	if owner.ID != rec.ID {
+		dir := s.dir(owner.ID)
+		return []davit.File{{Target: "/etc/hostname", Dir: dir}, {Target: "/etc/hosts", Dir: dir}, {Target: "/etc/resolv.conf", Dir: dir}}, nil
+	}
 	pick := func(own, daemon []string) []string {
 		if len(own) > 0 {
 			return own
@@ -294,3 +306,10 @@ func (s *Service) releaseInterface(ctx context.Context, _ *engine.Job, q davit.R
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
+
+// ownNetwork tells whether a container has a network namespace that nobody else
+// has made.
+func ownNetwork(rec *davit.Container) bool {
+	_, joins := request.Joined(rec.HostConfig.NetworkMode)
+	return !joins && rec.HostConfig.NetworkMode != "host"
+}

@@ -232,7 +232,7 @@ func aliases(cfg *network.NetworkingConfig, mode string) (out []string, err erro
 	for _, name := range sortedKeys(cfg.EndpointsConfig) {
 		ep := cfg.EndpointsConfig[name]
 		if networkName(name) != mode {
-			return nil, unsupported("NetworkingConfig: a container can join one network for now, %s or %s", mode, name)
+			return nil, unsupported("NetworkingConfig: a container can join one network for now: HostConfig.NetworkMode is %s, and it names %s", mode, name)
 		}
 		if ep != nil {
 			out = append(out, ep.Aliases...)

@@ -48,15 +48,10 @@ var CreateRefusals = []Refusal{
 	{Field: "NetworkDisabled", Why: ": use HostConfig.NetworkMode none"},
 
 	{Field: "HostConfig.Cgroup"},
-	{Field: "HostConfig.CgroupnsMode", But: "private", fine: oneOf("private")},
-	{Field: "HostConfig.IpcMode", But: "private", fine: oneOf("private")},
 	{Field: "HostConfig.Isolation", Why: windows, But: "default", fine: oneOf("default")},
 	{Field: "HostConfig.Links", Why: nowhere},
-	{Field: "HostConfig.NetworkMode", But: "all but container:ID", fine: notContainer},
-	{Field: "HostConfig.PidMode"},
 	{Field: "HostConfig.Runtime", Why: ": the runtime is part of Davit", But: "runc", fine: oneOf("runc")},
 	{Field: "HostConfig.StorageOpt", Why: ": the size of a container is limited only for overlay over xfs with quota of projects"},
-	{Field: "HostConfig.UTSMode"},
 	{Field: "HostConfig.UsernsMode", Why: noRemap, But: "host", fine: oneOf("host")},
 
 	{Field: "HostConfig.CgroupParent"},
@@ -134,8 +129,6 @@ var (
 func oneOf(values ...string) func(any) bool {
 	return func(v any) bool { return slices.Contains(values, fmt.Sprint(v)) }
 }
-
-func notContainer(v any) bool { return !strings.HasPrefix(fmt.Sprint(v), "container:") }
 
 // refusing is a table that is ready to be used on values of T.
 type refusing[T any] func(*T) error

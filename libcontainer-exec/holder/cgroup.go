@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/davit-engine/davit/libcontainer-exec/cgroup"
@@ -110,4 +111,24 @@ func (h *holder) removeCgroups(cgroups map[string]string) {
 			h.complain("cannot remove cgroup", err)
 		}
 	}
+}
+
+// killAll kills what is left in the container's cgroups, when its first process
+// was not that of a pid namespace and has taken nothing along. Any one hierarchy
+// holds them all.
+func killAll(cgroups map[string]string) {
+	for _, dir := range cgroups {
+		for pids := cgroup.Procs(dir); len(pids) > 0; pids = left(dir, pids) {
+			for _, pid := range pids {
+				_ = unix.Kill(pid, unix.SIGKILL)
+			}
+		}
+		return
+	}
+}
+
+// left returns what is in the cgroup beside those that have been killed: what
+// they forked meanwhile.
+func left(dir string, killed []int) []int {
+	return slices.DeleteFunc(cgroup.Procs(dir), func(pid int) bool { return slices.Contains(killed, pid) })
 }

@@ -288,6 +288,7 @@ func (h *holder) recordExit(exit *protocol.Exit) {
 
 // cleanup undoes what create did. It is idempotent.
 func (h *holder) cleanup() {
+	h.unmount(filepath.Join(h.dir, protocol.ShmDir), "another container's /dev/shm") // a monitor that was killed left it
 	if h.log != nil {
 		if err := h.log.Close(); err != nil {
 			h.complain("cannot close the log", err)
@@ -295,9 +296,7 @@ func (h *holder) cleanup() {
 		h.log = nil
 	}
 	h.removeState(nil)
-	if err := unix.Unmount(h.spec.Rootfs.Target, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		h.complain("cannot unmount the root file system", err)
-	}
+	h.unmount(h.spec.Rootfs.Target, "the root file system")
 	// Others may look for a volume there as long as this process lives.
 	if err := protocol.UnmountPlaces(filepath.Dir(filepath.Dir(h.dir))); err != nil {
 		h.complain("cannot unmount volumes", err)
@@ -309,6 +308,13 @@ func (h *holder) cleanup() {
 	if h.netns != nil {
 		_ = h.netns.Close()
 		h.netns = nil
+	}
+}
+
+// unmount unmounts what may be mounted at a path.
+func (h *holder) unmount(path, what string) {
+	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		h.complain("cannot unmount "+what, err)
 	}
 }
 

@@ -91,6 +91,9 @@ func (r *run) await(exited <-chan syscall.WaitStatus) {
 	r.status = <-exited
 	r.endedAt = time.Now()
 	r.oomKilled = oomKilled(r.cgroups)
+	if r.h.spec.SharedPids {
+		killAll(r.cgroups)
+	}
 	close(r.ended)
 }
 

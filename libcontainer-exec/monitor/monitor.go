@@ -85,7 +85,9 @@ func create(req Request) (protocol.Report, error) {
 	if err := prepareSources(spec, req.Dir); err != nil {
 		return protocol.Report{}, err
 	}
-	oci, err := ociSpec(spec, req)
+	join := &joining{dir: req.Dir}
+	defer join.close()
+	oci, err := ociSpec(spec, req, join)
 	if err != nil {
 		return protocol.Report{}, err
 	}

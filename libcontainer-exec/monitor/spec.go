@@ -33,13 +33,20 @@ var (
 
 // ociSpec makes the runtime spec of a container. Its root file system must be
 // mounted already: users are looked up in it.
-func ociSpec(spec *protocol.Spec, req Request) (*specs.Spec, error) {
+func ociSpec(spec *protocol.Spec, req Request, join *joining) (*specs.Spec, error) {
 	c := &spec.Container
 	process, err := initProcess(spec)
 	if err != nil {
 		return nil, err
 	}
 	mounts, err := mounts(c)
+	if err != nil {
+		return nil, err
+	}
+	if mounts, err = join.ipcMounts(mounts, c.Namespaces.Ipc); err != nil {
+		return nil, err
+	}
+	namespaces, err := join.namespaces(c, req.Netns)
 	if err != nil {
 		return nil, err
 	}
@@ -55,12 +62,15 @@ func ociSpec(spec *protocol.Spec, req Request) (*specs.Spec, error) {
 		Process:    process,
 		Mounts:     mounts,
 		Linux: &specs.Linux{
-			Namespaces:  namespaces(c, req.Netns),
+			Namespaces:  namespaces,
 			Resources:   resources,
 			Sysctl:      sysctls(c),
 			CgroupsPath: req.Cgroup,
 		},
 		Annotations: c.Annotations,
+	}
+	if c.Namespaces.UTS == protocol.Host {
+		oci.Hostname, oci.Domainname = "", "" // the host has them
 	}
 	oci.Linux.MaskedPaths, oci.Linux.ReadonlyPaths = hiddenPaths(&c.Security)
 	if slices.ContainsFunc(c.Mounts, func(m protocol.Mount) bool { return sharing(&m) }) {
@@ -121,21 +131,6 @@ func sysctls(c *protocol.Container) map[string]string {
 		}
 	}
 	return all
-}
-
-func namespaces(c *protocol.Container, netns string) []specs.LinuxNamespace {
-	ns := []specs.LinuxNamespace{
-		{Type: specs.MountNamespace}, {Type: specs.UTSNamespace}, {Type: specs.PIDNamespace}, {Type: specs.IPCNamespace},
-	}
-	if c.OwnNetns {
-		ns = append(ns, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: netns})
-	}
-	// As Docker: a namespace of its own on cgroup v2, the host's on v1, where
-	// each hierarchy would need its own mount.
-	if unifiedCgroups() && !c.Security.Privileged {
-		ns = append(ns, specs.LinuxNamespace{Type: specs.CgroupNamespace})
-	}
-	return ns
 }
 
 func initProcess(spec *protocol.Spec) (*specs.Process, error) {

@@ -29,6 +29,7 @@ type Holder struct {
 	StdinOnce   bool
 	Rows, Cols  uint16
 	OwnNetns    bool
+	SharedPids  bool // the container is in a pid namespace of others: its first process does not take the rest along
 	StopSignal  int
 	StopTimeout time.Duration
 	Restart     string       // "", no, always, unless-stopped, on-failure
@@ -71,6 +72,7 @@ type Container struct {
 	GroupAdd    []string
 	Mounts      []Mount
 	OwnNetns    bool
+	Namespaces  Namespaces
 	Security    Security
 	Resources   Resources
 	Ulimits     []Ulimit
@@ -80,6 +82,22 @@ type Container struct {
 	Umask       *uint32           // of the first process; nil is the default
 	Annotations map[string]string // of the runtime spec
 }
+
+// Namespaces says which namespaces the container shares. "" is one of its own.
+type Namespaces struct {
+	Network string // "host", or the id of the container whose it joins
+	Pid     string // likewise
+	Ipc     string // likewise, or "none": its own, and no /dev/shm
+	UTS     string // "host"
+	Cgroup  string // "host", "private", or "": its own on cgroup v2
+}
+
+// Host is the namespace of the host; no id is like it.
+const Host = "host"
+
+// ShmDir is where another container's /dev/shm is mounted while a container is
+// made that joins its IPC namespace, in its runtime directory.
+const ShmDir = "shm"
 
 // Mount is a mount that the user or the engine asked for.
 type Mount struct {

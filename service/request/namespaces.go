@@ -65,3 +65,19 @@ func checkJoinedNetwork(ref string, c *davit.ContainerConfig, h *davit.HostConfi
 	}
 	return nil
 }
+
+// Namespaces completes the modes that were not given, as Docker does: a cgroup
+// namespace is the container's own on cgroup v2, where the host's cgroups would
+// be seen otherwise.
+func Namespaces(r *davit.Container, host *davit.HostFacts) {
+	h := &r.HostConfig
+	if h.IpcMode == "" {
+		h.IpcMode = "private"
+	}
+	if h.CgroupnsMode == "" {
+		h.CgroupnsMode = "host"
+		if host.CgroupVersion == "2" {
+			h.CgroupnsMode = "private"
+		}
+	}
+}
