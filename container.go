@@ -40,6 +40,7 @@ type Container struct {
 	HostConfig HostConfig
 	Mounts     []Mount // resolved: volumes have their host path
 	Endpoints  []Endpoint
+	MAC        string `json:",omitempty"` // as it was asked for
 	State      State
 	Restarts   int // by the restart policy, since the last start by a user
 }
@@ -235,7 +236,7 @@ type Endpoint struct {
 
 // PortMapping is a published port, as it is.
 type PortMapping struct {
-	Proto         string     // tcp, udp
+	Proto         string     // tcp, udp, sctp
 	HostIP        netip.Addr // 0.0.0.0 is every address
 	HostPort      uint16
 	ContainerPort uint16

@@ -67,7 +67,7 @@ type (
 		Platform   Platform
 		Config     ContainerConfig
 		HostConfig HostConfig
-		Aliases    []string
+		MAC        string // hardware address on the default network; "" makes one of the IP address
 	}
 	// Run makes a container and starts it, as one job that can be waited for.
 	Run struct {

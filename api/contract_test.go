@@ -133,7 +133,7 @@ func (rec *recorder) looks() {
 		info := testContainer()
 		info.Config, info.HostConfig = rec.last.Config, rec.last.HostConfig
 		info.State = davit.State{}
-		info.Endpoints = []davit.Endpoint{{NetworkName: "bridge", Aliases: rec.last.Aliases}}
+		info.Endpoints, info.MAC = nil, rec.last.MAC
 		return info, rec.err
 	})
 }

@@ -297,7 +297,7 @@ func TestWholeFields(t *testing.T) {
 // elsewhere are fields of a create request that inspect tells at another place,
 // or in another form.
 var elsewhere = map[string]string{
-	"NetworkingConfig.EndpointsConfig.Aliases": "NetworkSettings.Networks.bridge.Aliases",
+	"NetworkingConfig.EndpointsConfig.MacAddress": "NetworkSettings.Networks.bridge.MacAddress",
 }
 
 // TestInspectTellsBack creates with each field that is honoured, and inspects.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/bridge"
+	"golang.org/x/sys/unix"
 )
 
 // closeFiles closes the sockets of a reservation.
@@ -214,7 +215,7 @@ func TestWrongPortRequests(t *testing.T) {
 			req  davit.PortRequest
 			code davit.Code
 		}{
-			{davit.PortRequest{Proto: "sctp", ContainerPort: 80}, davit.NotSupported},
+			{davit.PortRequest{Proto: "dccp", ContainerPort: 80}, davit.NotSupported},
 			{davit.PortRequest{Proto: "tcp"}, davit.InvalidConfiguration},
 			{davit.PortRequest{Proto: "tcp", ContainerPort: 80, FirstPort: 9, LastPort: 8}, davit.InvalidConfiguration},
 			{davit.PortRequest{Proto: "tcp", ContainerPort: 80, LastPort: 8}, davit.InvalidConfiguration},
@@ -224,6 +225,34 @@ func TestWrongPortRequests(t *testing.T) {
 			if davit.CodeOf(err) != c.code {
 				t.Errorf("%+v: %v", c.req, err)
 			}
+			closeFiles(t, held)
+		}
+	})
+}
+
+// TestSCTP publishes a port of SCTP: held and forwarded where the kernel speaks
+// it, and else refused by its name.
+func TestSCTP(t *testing.T) {
+	onHost(t, func(t *testing.T) {
+		d, _ := driver(t, config(), "")
+		req := published("sctp", "", 8080)
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_SCTP)
+		if err != nil {
+			_, held, err := d.Allocate(t.Context(), "a", []davit.PortRequest{req})
+			if davit.CodeOf(err) != davit.NotSupported || !strings.Contains(err.Error(), "has no sctp") {
+				t.Errorf("without SCTP: %v", err)
+			}
+			closeFiles(t, held)
+			return
+		}
+		unix.Close(fd)
+		c := run(t, d, "a", req)
+		defer stop(t, d, c)
+		if rules := command(t, "iptables-save", "-t", "nat"); !strings.Contains(rules, "-p sctp -m sctp --dport 8080 -j DNAT") {
+			t.Errorf("the rules are\n%s", rules)
+		}
+		if _, held, err := d.Allocate(t.Context(), "b", []davit.PortRequest{req}); davit.CodeOf(err) != davit.PortInUse {
+			t.Errorf("a port of SCTP that is taken: %v", err)
 			closeFiles(t, held)
 		}
 	})

@@ -36,7 +36,7 @@ func (s *Service) create(ctx context.Context, j *engine.Job, q davit.Create) (da
 	}
 	rec := davit.Container{
 		ID: newID(), Name: name, Created: time.Now().UTC(), ImageID: img.ID, ImageRef: q.Config.Image,
-		Config: request.Merge(q.Config, img.Config), HostConfig: q.HostConfig, State: davit.State{Status: davit.StatusCreated},
+		Config: request.Merge(q.Config, img.Config), HostConfig: q.HostConfig, MAC: q.MAC, State: davit.State{Status: davit.StatusCreated},
 	}
 	warnings, err := s.completeConfig(&rec)
 	if err != nil {

@@ -3,6 +3,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -280,6 +281,7 @@ func (s *Service) allocateInterface(ctx context.Context, _ *engine.Job, q davit.
 	if err != nil {
 		return none, err
 	}
+	ep.MAC = cmp.Or(rec.MAC, ep.MAC)
 	c.hold(hold)
 	c.update(func(r *davit.Container) { r.Endpoints = []davit.Endpoint{ep} })
 	s.events.Network("connect", c.id, ep)

@@ -55,7 +55,7 @@ func Create(body container.CreateRequest) (davit.Create, error) {
 	q.Config = Config(body.Config)
 	q.HostConfig = Host(&host)
 	q.HostConfig.Mounts = mounts
-	q.Aliases, err = aliases(body.NetworkingConfig, q.HostConfig.NetworkMode)
+	q.MAC, err = macAddress(body.NetworkingConfig, q.HostConfig.NetworkMode)
 	return q, err
 }
 
@@ -222,21 +222,27 @@ func misplaced(m *mount.Mount) string {
 	return ""
 }
 
-// aliases reads what a request says of its endpoints: names, for the one
-// network that the container joins. The operational fields of an endpoint
-// (EndpointID, IPAddress…) are answers, not questions, and mean nothing here.
-func aliases(cfg *network.NetworkingConfig, mode string) (out []string, err error) {
+// macAddress reads what a request says of its endpoint: the hardware address, in
+// the one network that the container joins. The operational fields of an
+// endpoint (EndpointID, IPAddress…) are answers, and mean nothing here.
+func macAddress(cfg *network.NetworkingConfig, mode string) (string, error) {
 	if cfg == nil {
-		return nil, nil
+		return "", nil
 	}
+	mac := ""
 	for _, name := range sortedKeys(cfg.EndpointsConfig) {
 		ep := cfg.EndpointsConfig[name]
-		if networkName(name) != mode {
-			return nil, unsupported("NetworkingConfig: a container can join one network for now: HostConfig.NetworkMode is %s, and it names %s", mode, name)
+		switch {
+		case networkName(name) != mode:
+			return "", unsupported("NetworkingConfig: a container can join one network for now: HostConfig.NetworkMode is %s, and it names %s", mode, name)
+		case ep == nil || len(ep.MacAddress) == 0:
+			continue
+		case mode != network.NetworkBridge:
+			return "", invalid("conflicting options: mac-address (MacAddress) and the network mode %s", mode)
+		case len(ep.MacAddress) != 6 || ep.MacAddress[0]&1 != 0 || ep.MacAddress.String() == "00:00:00:00:00:00":
+			return "", invalid("invalid MAC address (MacAddress): %s is not the address of one Ethernet interface, six octets of which the first is even", ep.MacAddress)
 		}
-		if ep != nil {
-			out = append(out, ep.Aliases...)
-		}
+		mac = ep.MacAddress.String()
 	}
-	return out, nil
+	return mac, nil
 }

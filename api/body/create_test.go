@@ -65,7 +65,7 @@ func TestCreateFlags(t *testing.T) {
 		`"PidsLimit":0`, `"PidsLimit":10`, `"Dns":[]`, `"Dns":["1.1.1.1"]`, `"Ulimits":[]`, `"Ulimits":[{"Name":"nofile","Hard":20,"Soft":10}]`,
 		`"MaskedPaths":null`, `"Init":true,"Mounts":[{"Type":"bind","Source":"/a","Target":"/m","ReadOnly":true,"BindOptions":{"Propagation":"rslave"}},`+
 			`{"Type":"tmpfs","Target":"/z","TmpfsOptions":{"SizeBytes":1048576,"Mode":448}}],"MaskedPaths":null`,
-		`"Aliases":null`, `"Aliases":["db"]`,
+		`"MacAddress":""`, `"MacAddress":"02-42-AC-11-00-09"`,
 	).Replace(cliDefaults)
 	got, err := parseCreate(t, body)
 	if err != nil {
@@ -73,7 +73,7 @@ func TestCreateFlags(t *testing.T) {
 	}
 	three := 3
 	want := davit.Create{
-		Aliases: []string{"db"},
+		MAC: "02:42:ac:11:00:09",
 		Config: davit.ContainerConfig{
 			AttachStdout: true, AttachStderr: true, Tty: true, OpenStdin: true, StdinOnce: true, Env: []string{"A=b"},
 			Cmd: []string{"true"}, Image: "busybox", Volumes: map[string]struct{}{}, Labels: map[string]string{},
@@ -105,9 +105,9 @@ func TestCreateSilence(t *testing.T) {
 	base := func() container.CreateRequest {
 		return container.CreateRequest{
 			Config:     &container.Config{Image: "x"},
-			HostConfig: &container.HostConfig{NetworkMode: "net", Mounts: []mount.Mount{{Type: mount.TypeBind, Target: "/t"}}},
+			HostConfig: &container.HostConfig{NetworkMode: "bridge", Mounts: []mount.Mount{{Type: mount.TypeBind, Target: "/t"}}},
 			NetworkingConfig: &network.NetworkingConfig{EndpointsConfig: map[string]*network.EndpointSettings{
-				"net": {},
+				"bridge": {},
 			}},
 		}
 	}
@@ -144,7 +144,7 @@ func TestCreateSilence(t *testing.T) {
 	each("Config", func(r *container.CreateRequest) reflect.Value { return reflect.ValueOf(r.Config).Elem() })
 	each("HostConfig", func(r *container.CreateRequest) reflect.Value { return reflect.ValueOf(r.HostConfig).Elem() })
 	each("Endpoint", func(r *container.CreateRequest) reflect.Value {
-		return reflect.ValueOf(r.NetworkingConfig.EndpointsConfig["net"]).Elem()
+		return reflect.ValueOf(r.NetworkingConfig.EndpointsConfig["bridge"]).Elem()
 	})
 	each("Mount", func(r *container.CreateRequest) reflect.Value { return reflect.ValueOf(&r.HostConfig.Mounts[0]).Elem() })
 	each("Mount.BindOptions", func(r *container.CreateRequest) reflect.Value {
@@ -177,6 +177,9 @@ func TestCreateSilence(t *testing.T) {
 func fill(t *testing.T, v reflect.Value) {
 	t.Helper()
 	switch x := v.Addr().Interface().(type) {
+	case *network.HardwareAddr:
+		*x = network.HardwareAddr{2, 0x42, 0, 0, 0, 1}
+		return
 	case *netip.Addr:
 		*x = netip.MustParseAddr("192.0.2.1")
 		return
@@ -311,6 +314,24 @@ func TestRefusals(t *testing.T) {
 		`{"NetworkingConfig":{"EndpointsConfig":{"a":null,"b":{"Links":["c"]}}}}`: "EndpointsConfig.Links is not supported: links",
 	} {
 		if _, err := parseCreate(t, `{"Image":"x",`+body[1:]); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v, want %q", body, err, says)
+		}
+	}
+	for endpoint, says := range map[string]string{
+		`"host":{"MacAddress":"02:42:ac:11:00:09"}`:            "conflicting options: mac-address",
+		`"bridge":{"MacAddress":"01:00:5e:00:00:01"}`:          "invalid MAC address",
+		`"bridge":{"MacAddress":"00:00:00:00:00:00"}`:          "invalid MAC address",
+		`"bridge":{"MacAddress":"02:00:5e:10:00:00:00:01"}`:    "invalid MAC address",
+		`"bridge":{"IPAMConfig":{"IPv4Address":"172.17.0.9"}}`: "user specified IP address is supported on user defined networks only",
+		`"bridge":{"Aliases":["db"]}`:                          "network-scoped alias is supported only for containers in user defined networks",
+		`"front":{}`:                                           "one network for now",
+	} {
+		mode, _, _ := strings.Cut(strings.TrimPrefix(endpoint, `"`), `"`)
+		if mode == "front" {
+			mode = "bridge"
+		}
+		body := `{"Image":"x","HostConfig":{"NetworkMode":"` + mode + `"},"NetworkingConfig":{"EndpointsConfig":{` + endpoint + `}}}`
+		if _, err := parseCreate(t, body); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v, want %q", body, err, says)
 		}
 	}

@@ -65,13 +65,13 @@ var CreateRefusals = []Refusal{
 
 	{Field: "HostConfig.Mounts.Type", Why: ": its volumes are those of a swarm, or of Windows", But: "bind, volume, tmpfs, image", fine: oneOf("bind", "volume", "tmpfs", "image")},
 
+	{Field: "NetworkingConfig.EndpointsConfig.Aliases", Why: ": network-scoped alias is supported only for containers in user defined networks"},
 	{Field: "NetworkingConfig.EndpointsConfig.DriverOpts", Why: noDriver},
 	{Field: "NetworkingConfig.EndpointsConfig.GwPriority", Why: oneMore},
 	{Field: "NetworkingConfig.EndpointsConfig.IPAMConfig.IPv4Address", Why: ": user specified IP address is supported on user defined networks only"},
 	{Field: "NetworkingConfig.EndpointsConfig.IPAMConfig.IPv6Address", Why: ": user specified IP address is supported on user defined networks only"},
 	{Field: "NetworkingConfig.EndpointsConfig.IPAMConfig.LinkLocalIPs", Why: ": link-local addresses are supported on user defined networks only"},
 	{Field: "NetworkingConfig.EndpointsConfig.Links", Why: nowhere},
-	{Field: "NetworkingConfig.EndpointsConfig.MacAddress"},
 }
 
 // UpdateRefusals are those of POST /containers/{id}/update: what cannot be

@@ -147,7 +147,7 @@ func portMap(c *davit.ContainerInfo) network.PortMap {
 func endpoints(c *davit.ContainerInfo) map[string]*network.EndpointSettings {
 	out := map[string]*network.EndpointSettings{}
 	if mode := c.HostConfig.NetworkMode; len(c.Endpoints) == 0 && mode != "" {
-		out[mode] = &network.EndpointSettings{}
+		out[mode] = &network.EndpointSettings{MacAddress: HardwareAddr(c.MAC)}
 	}
 	for _, ep := range c.Endpoints {
 		s := &network.EndpointSettings{

@@ -63,8 +63,8 @@ func checkRequest(req *davit.PortRequest) error {
 	}
 	req.HostIP = req.HostIP.Unmap()
 	switch {
-	case req.Proto != "tcp" && req.Proto != "udp":
-		return davit.Errorf(davit.NotSupported, "cannot publish port %d/%.16s: only tcp and udp ports can be published", req.ContainerPort, req.Proto)
+	case sockets[req.Proto] == (socketOf{}):
+		return davit.Errorf(davit.NotSupported, "cannot publish port %d/%.16s: only tcp, udp and sctp ports can be published", req.ContainerPort, req.Proto)
 	case !req.HostIP.Is4():
 		return davit.Errorf(davit.NotSupported, "cannot publish port %d/%s on %s: only IPv4 addresses can be published on", req.ContainerPort, req.Proto, req.HostIP)
 	case req.ContainerPort == 0:
@@ -125,6 +125,8 @@ func (p *Ports) bindError(req davit.PortRequest, err error) error {
 		return davit.Errorf(davit.PortInUse, "%s: %w", text, unix.EADDRINUSE)
 	case errors.Is(err, unix.EADDRNOTAVAIL):
 		return davit.Errorf(davit.InvalidConfiguration, "%s: %w (the host does not have the address)", text, err)
+	case errors.Is(err, unix.EPROTONOSUPPORT):
+		return davit.Errorf(davit.NotSupported, "%s: %w (the kernel has no %s, or not its module)", text, err, req.Proto)
 	case errors.Is(err, unix.EACCES):
 		return davit.Errorf(davit.Failed, "%s: %w (a port below net.ipv4.ip_unprivileged_port_start needs CAP_NET_BIND_SERVICE)", text, err)
 	}
@@ -155,17 +157,21 @@ func (p *Ports) Release(container string, ports []davit.PortMapping) {
 	}
 }
 
+// socketOf says what sockets of a protocol are.
+type socketOf struct{ kind, protocol int }
+
+var sockets = map[string]socketOf{
+	"tcp": {unix.SOCK_STREAM, unix.IPPROTO_TCP}, "udp": {unix.SOCK_DGRAM, unix.IPPROTO_UDP}, "sctp": {unix.SOCK_STREAM, unix.IPPROTO_SCTP},
+}
+
 // bindSocket returns a bound socket and its port.
 func bindSocket(proto string, addr netip.AddrPort) (fd int, port uint16, err error) {
-	kind := unix.SOCK_STREAM
-	if proto == "udp" {
-		kind = unix.SOCK_DGRAM
-	}
-	fd, err = unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC, 0)
+	of := sockets[proto]
+	fd, err = unix.Socket(unix.AF_INET, of.kind|unix.SOCK_CLOEXEC, of.protocol)
 	if err != nil {
 		return -1, 0, os.NewSyscallError("socket", err)
 	}
-	if err = bindExclusively(fd, kind, addr); err == nil {
+	if err = bindExclusively(fd, of, addr); err == nil {
 		var local unix.Sockaddr
 		if local, err = unix.Getsockname(fd); err == nil {
 			return fd, uint16(local.(*unix.SockaddrInet4).Port), nil
@@ -180,8 +186,8 @@ func bindSocket(proto string, addr netip.AddrPort) (fd int, port uint16, err err
 // not listen. Only TIME_WAIT and other remains of a server that has ended are
 // then in the way for a minute too; so a TCP port that seems taken is tried
 // again with the option, and by listening, which fails beside any live holder.
-func bindExclusively(fd, kind int, addr netip.AddrPort) error {
-	if kind == unix.SOCK_DGRAM {
+func bindExclusively(fd int, of socketOf, addr netip.AddrPort) error {
+	if of.kind == unix.SOCK_DGRAM {
 		// What reaches the socket itself is read by nobody: let it hold little.
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 0); err != nil {
 			return os.NewSyscallError("setsockopt", err)
@@ -189,7 +195,7 @@ func bindExclusively(fd, kind int, addr netip.AddrPort) error {
 	}
 	sockaddr := &unix.SockaddrInet4{Addr: addr.Addr().As4(), Port: int(addr.Port())}
 	err := unix.Bind(fd, sockaddr)
-	if !errors.Is(err, unix.EADDRINUSE) || kind != unix.SOCK_STREAM || addr.Port() == 0 {
+	if !errors.Is(err, unix.EADDRINUSE) || of.protocol != unix.IPPROTO_TCP || addr.Port() == 0 {
 		return os.NewSyscallError("bind", err)
 	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {

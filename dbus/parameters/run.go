@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -126,7 +127,7 @@ func publishedPort(spec string) (port string, b davit.PortBinding, err error) {
 		}
 		b.HostIP = ip.String()
 	}
-	if !isPort(port) || (proto != "tcp" && proto != "udp") {
+	if !isPort(port) || !slices.Contains([]string{"tcp", "udp", "sctp"}, proto) {
 		return "", b, wrong
 	}
 	first, last, ranged := strings.Cut(b.HostPort, "-")

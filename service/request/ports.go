@@ -62,10 +62,9 @@ func portRequest(b davit.PortBinding, defaultIP netip.Addr) (davit.PortRequest, 
 		if err != nil {
 			return req, invalid("invalid IP address: %s", b.HostIP)
 		}
-		if !ip.Is4() {
-			return req, davit.Errorf(davit.NotSupported, "publishing on the IPv6 address %s is not supported", b.HostIP)
+		if req.HostIP = ip.Unmap(); !req.HostIP.Is4() {
+			return req, davit.Errorf(davit.NotSupported, "publishing on the IPv6 address %s (HostIp of HostConfig.PortBindings) is not supported: the default network has IPv4 only", b.HostIP)
 		}
-		req.HostIP = ip
 	}
 	if b.HostPort == "" || b.HostPort == "0" {
 		return req, nil
@@ -92,10 +91,10 @@ func Port(key string) (port uint16, proto string, err error) {
 	proto = strings.ToLower(proto)
 	n, err := strconv.ParseUint(num, 10, 16)
 	if err != nil || n == 0 {
-		return 0, "", invalid("invalid container port %q: it must be a number from 1 to 65535 with /tcp or /udp", key)
+		return 0, "", invalid("invalid container port %q: it must be a number from 1 to 65535 with /tcp, /udp or /sctp", key)
 	}
-	if proto != "tcp" && proto != "udp" {
-		return 0, "", davit.Errorf(davit.NotSupported, "port %s: protocol %s is not supported: use tcp or udp", key, proto)
+	if proto != "tcp" && proto != "udp" && proto != "sctp" {
+		return 0, "", invalid("port %s: invalid protocol %q: use tcp, udp or sctp", key, proto)
 	}
 	return uint16(n), proto, nil
 }
