@@ -575,6 +575,10 @@ type EngineInfo struct {
 	Warnings                                  []string
 	Debug                                     bool
 	Seccomp                                   bool
+	Cgroups                                   CgroupSupport
+	IPForwarding                              bool     // of IPv4, now
+	LogDriver                                 string   // of containers that do not name one
+	LogDrivers                                []string // that containers can name
 }
 
 // ImageSummary is one line of [Images].

@@ -64,6 +64,7 @@ func TestDocs(t *testing.T) {
 			method, path, _ := strings.Cut(op, " ")
 			row, _ := table.find(method, splitPath(path))
 			rec.writeOperation(&b, spec, op, row)
+			writeUnfilled(&b, op)
 		}
 	}
 	writeOthers(&b, spec, table)
@@ -137,6 +138,20 @@ func (rec *recorder) writeOperation(b *strings.Builder, spec *swagger, op string
 				remark = "an answer, not a question"
 			}
 			line(b, name, s, remark)
+		}
+	}
+}
+
+// writeUnfilled lists the fields of an answer that are never filled.
+func writeUnfilled(b *strings.Builder, op string) {
+	without, ok := unfilled[op]
+	switch {
+	case ok && len(without) == 0:
+		b.WriteString("\nEvery documented field of the answer is filled when there is something to say.\n")
+	case ok:
+		b.WriteString("\n| never filled in the answer | |\n|---|---|\n")
+		for _, name := range slices.Sorted(maps.Keys(without)) {
+			fmt.Fprintf(b, "| `%s` | %s |\n", name, without[name])
 		}
 	}
 }

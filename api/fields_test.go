@@ -137,7 +137,11 @@ func (l leaf) find(in any) any {
 				}
 				in = x[0]
 			case object:
-				in = x[cmp.Or(keys[bare], "something")]
+				key := cmp.Or(keys[bare], "something")
+				if names := slices.Sorted(maps.Keys(x)); x[key] == nil && len(names) > 0 {
+					key = names[0]
+				}
+				in = x[key]
 			}
 		}
 	}

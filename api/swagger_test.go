@@ -28,7 +28,7 @@ type operation struct {
 		Required              bool
 		Schema                *schema
 	}
-	Responses map[string]any
+	Responses map[string]struct{ Schema *schema }
 }
 
 type schema struct {

@@ -67,14 +67,13 @@ func getInfo(c *call) error {
 		ContainersPaused: i.Paused, ContainersStopped: i.Stopped, Images: i.Images,
 		Driver: i.StorageDriver, DriverStatus: [][2]string{},
 		Plugins: system.PluginsInfo{
-			Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Log: []string{"json-file", "none"},
+			Volume: []string{"local"}, Network: []string{"bridge", "host", "null"}, Log: wire.OrEmpty(i.LogDrivers),
 		},
-		// The limits that HostConfig can carry; a host that lacks one is told
-		// of in Warnings.
-		MemoryLimit: true, SwapLimit: true, CPUCfsPeriod: true, CPUCfsQuota: true, CPUShares: true,
-		CPUSet: true, PidsLimit: true, IPv4Forwarding: true,
-		Debug: i.Debug, NFd: i.FDs, NGoroutines: i.Goroutines, NEventsListener: i.EventsListeners,
-		SystemTime: i.Time.Format(time.RFC3339Nano), LoggingDriver: "json-file",
+		MemoryLimit: i.Cgroups.Memory, SwapLimit: i.Cgroups.Swap, CPUCfsPeriod: i.Cgroups.CPUQuota, CPUCfsQuota: i.Cgroups.CPUQuota,
+		CPUShares: i.Cgroups.CPUShares, CPUSet: i.Cgroups.Cpuset, PidsLimit: i.Cgroups.Pids, OomKillDisable: i.Cgroups.OomKillDisable,
+		IPv4Forwarding: i.IPForwarding,
+		Debug:          i.Debug, NFd: i.FDs, NGoroutines: i.Goroutines, NEventsListener: i.EventsListeners,
+		SystemTime: i.Time.Format(time.RFC3339Nano), LoggingDriver: i.LogDriver,
 		CgroupDriver: i.CgroupDriver, CgroupVersion: i.CgroupVersion, KernelVersion: i.KernelVersion,
 		OperatingSystem: i.OperatingSystem, OSVersion: i.OSVersion, OSType: i.OSType, Architecture: i.Architecture,
 		IndexServerAddress: "https://index.docker.io/v1/", RegistryConfig: registryConfig(i.InsecureRegistries),

@@ -216,6 +216,9 @@ func Inspect(c *davit.ContainerInfo, version int, size bool) InspectReply {
 		out.SizeRw, out.SizeRootFs = &c.SizeRw, &c.SizeRootFs
 	}
 	settings := container.NetworkSettings{Ports: portMap(c), Networks: endpoints(c)}
+	if c.State.Pid != 0 { // a way into its network, as Docker's files of namespaces are
+		settings.SandboxID, settings.SandboxKey = c.ID, fmt.Sprintf("/proc/%d/ns/net", c.State.Pid)
+	}
 	out.NetworkSettings = settings
 	if version < 52 {
 		old := legacyNetwork{NetworkSettings: settings}

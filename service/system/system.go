@@ -17,6 +17,7 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/internal/logconfig"
 	"github.com/davit-engine/davit/service/access"
 )
 
@@ -127,6 +128,30 @@ func (s *System) noop(context.Context, *engine.Job, davit.Noop) (davit.Nothing, 
 	return davit.Nothing{}, nil
 }
 
+// warnings tells, in Docker's words, what the host does not do.
+func warnings(i *davit.EngineInfo) (out []string) {
+	g := &i.Cgroups
+	for _, w := range []struct {
+		missing bool
+		text    string
+	}{
+		{!g.Memory, "No memory limit support"},
+		{!g.Swap, "No swap limit support"},
+		{!g.OomKillDisable && i.CgroupVersion == "1", "No oom kill disable support"},
+		{!g.CPUQuota, "No cpu cfs quota support"},
+		{!g.CPUQuota, "No cpu cfs period support"},
+		{!g.CPUShares, "No cpu shares support"},
+		{!g.Cpuset, "No cpuset support"},
+		{!g.Pids, "No pids limit support"},
+		{!i.IPForwarding, "IPv4 forwarding is disabled"},
+	} {
+		if w.missing {
+			out = append(out, "WARNING: "+w.text)
+		}
+	}
+	return out
+}
+
 func (s *System) info(context.Context, *engine.Job, davit.Info) (davit.EngineInfo, error) {
 	cfg := s.Host.Config()
 	i := davit.EngineInfo{
@@ -136,7 +161,14 @@ func (s *System) info(context.Context, *engine.Job, davit.Info) (davit.EngineInf
 		NCPU: s.Facts.NCPU, MemTotal: s.Facts.MemTotal, DataRoot: cfg.DataRoot, Labels: cfg.Labels,
 		InsecureRegistries: cfg.InsecureRegistries, Goroutines: runtime.NumGoroutine(), Time: time.Now(), Debug: cfg.Debug,
 		Seccomp: s.Facts.Seccomp, EventsListeners: s.Host.Listeners(),
+		Cgroups: s.Facts.Cgroups, LogDriver: cfg.LogDriver, LogDrivers: logconfig.Drivers(),
 	}
+	forwarding, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // there is none without IPv4
+		return i, err
+	}
+	i.IPForwarding = strings.TrimSpace(string(forwarding)) == "1"
+	i.Warnings = warnings(&i)
 	if s.Launcher == "systemd" {
 		i.CgroupDriver = "systemd"
 	}
