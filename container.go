@@ -137,6 +137,7 @@ type Launch struct {
 	LogPath   string // json-file log; "" for none
 	Hostname  string
 	OwnNetns  bool // false: the host's network namespace, or that of the container that NetworkMode names
+	First     bool // it was never started: empty volumes take the image's content
 }
 
 // Exit is how a container's or exec's process ended.

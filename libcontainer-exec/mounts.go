@@ -48,7 +48,7 @@ func convertMounts(l davit.Launch) ([]protocol.Mount, error) {
 
 func convertMount(l davit.Launch, m *davit.Mount) (protocol.Mount, error) {
 	mount := protocol.Mount{
-		Type: "bind", Source: m.Source, Target: m.Target, ReadOnly: !m.ReadWrite, Propagation: m.Propagation, MakeSource: m.MakeSource,
+		Type: "bind", Source: m.Source, Target: m.Target, Volume: m.Name, ReadOnly: !m.ReadWrite, Propagation: m.Propagation, MakeSource: m.MakeSource,
 		Subpath: m.Subpath, NonRecursive: m.NonRecursive, ShallowReadOnly: m.ReadOnlyNonRecursive, ForceReadOnly: m.ReadOnlyForceRecursive,
 	}
 	switch {
@@ -63,8 +63,8 @@ func convertMount(l davit.Launch, m *davit.Mount) (protocol.Mount, error) {
 			return mount, fmt.Errorf("cannot mount image %s at %s: its layers are not kept for the container", m.Source, m.Target)
 		}
 	case m.Type == "volume" && len(m.VolumeOptions) > 0:
-		mount.Type, mount.Volume, mount.VolumeOptions = "volume", m.Name, m.VolumeOptions
-		mount.Fill = m.CopyUp && l.Container.State.StartedAt.IsZero()
+		mount.Type, mount.VolumeOptions = "volume", m.VolumeOptions
+		mount.Fill = m.CopyUp && l.First
 	}
 	return mount, nil
 }

@@ -82,7 +82,11 @@ func TestMounts(t *testing.T) {
 		{"volume that is a bind", "cat /v/file", mounting(volumeOf("two", "/v", "none", source, "bind")), "from the host\n"},
 		{"volume that is a bind, read-only", "touch /v/x 2>/dev/null || echo refused", mounting(volumeOf("three", "/v", "none", source, "bind,ro")), "refused\n"},
 		{"part of one", "cat /v/file", mounting(with(volumeOf("four", "/v", "none", source, "bind"), func(m *davit.Mount) { m.Subpath = "sub/dir" })), "in part\n"},
-		{"volume that takes the image's content", "cat /data/seed; stat -c %a /data/seed", mounting(with(volumeOf("five", "/data", "tmpfs", "tmpfs", ""), func(m *davit.Mount) { m.CopyUp = true })), "of the image\n640\n"},
+		{"volume that takes the image's content", "cat /data/seed; stat -c %a /data/seed", func(l *davit.Launch) {
+			mounting(with(volumeOf("five", "/data", "tmpfs", "tmpfs", ""), func(m *davit.Mount) { m.CopyUp = true }))(l)
+			l.First = true
+		}, "of the image\n640\n"},
+		{"volume that took it at an earlier start", "ls /data; echo end", mounting(with(volumeOf("seven", "/data", "tmpfs", "tmpfs", ""), func(m *davit.Mount) { m.CopyUp = true })), "end\n"},
 		{"volume that does not", "ls /data; echo end", mounting(volumeOf("six", "/data", "tmpfs", "tmpfs", "")), "end\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 
 // lookup finds what mounts are made of.
 func (s *Service) lookup() request.Lookup {
-	return request.Lookup{Container: s.findRecord, Image: s.Images.Get}
+	return request.Lookup{Container: s.findRecord, Image: s.Images.Get, Missing: s.missing}
 }
 
 // mountedImages returns the images that are mounted.

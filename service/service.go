@@ -54,6 +54,9 @@ type Options struct {
 	// Binds says which paths of the host callers without run-privileged may
 	// mount; nil: none.
 	Binds access.Binder
+	// Missing tells whether a path is not there on the host as monitors see it;
+	// nil: nobody can tell before they look.
+	Missing func(path string) bool
 	// Configuration is the daemon's part in a reload.
 	Configuration system.Configuration
 	Drivers
@@ -62,13 +65,14 @@ type Options struct {
 // Service owns the state of the engine.
 type Service struct {
 	Drivers
-	eng    *engine.Engine
-	log    *slog.Logger
-	facts  davit.HostFacts
-	rules  *access.Rules
-	images *images.Service
-	execs  *exec.Sessions
-	lists  *listing.Lister
+	eng     *engine.Engine
+	log     *slog.Logger
+	facts   davit.HostFacts
+	rules   *access.Rules
+	missing func(path string) bool
+	images  *images.Service
+	execs   *exec.Sessions
+	lists   *listing.Lister
 
 	keeper   *volumes.Keeper // is Volumes too
 	filling  sync.Mutex      // held while volumes take what images have
@@ -94,7 +98,7 @@ type Service struct {
 // [Service.Boot] does.
 func New(o Options) (*Service, error) {
 	s := &Service{
-		Drivers: o.Drivers, eng: o.Engine, log: o.Log, facts: o.Facts,
+		Drivers: o.Drivers, eng: o.Engine, log: o.Log, facts: o.Facts, missing: o.Missing,
 		events:     events.New(),
 		containers: map[string]*container{}, names: map[string]string{},
 		done: make(chan struct{}), failed: make(chan error, 2),

@@ -119,11 +119,12 @@ func (s *Service) launch(ctx context.Context, j *engine.Job, c *container) error
 	// The record says running before it is: a crash in between then finds a
 	// container that must be looked for, and not one that was never started.
 	rec := c.update(func(r *davit.Container) { r.State.Unit = s.unitOf(r) })
+	first := rec.State.StartedAt.IsZero()
 	rec.State.Status, rec.State.StartedAt = davit.StatusRunning, time.Now().UTC()
 	if err := s.State.PutContainer(&rec); err != nil {
 		return err
 	}
-	proc, err := s.createProcess(ctx, j, &rec)
+	proc, err := s.createProcess(ctx, j, &rec, first)
 	if err != nil {
 		return err
 	}
@@ -145,8 +146,8 @@ func (s *Service) unitOf(r *davit.Container) string {
 	return ""
 }
 
-// createProcess has the runtime create the container.
-func (s *Service) createProcess(ctx context.Context, j *engine.Job, rec *davit.Container) (davit.Process, error) {
+// createProcess has the runtime create the container, for the first time or again.
+func (s *Service) createProcess(ctx context.Context, j *engine.Job, rec *davit.Container, first bool) (davit.Process, error) {
 	root, err := s.Rootfs.Rootfs(rec.ID)
 	if err != nil {
 		return nil, err
@@ -160,7 +161,7 @@ func (s *Service) createProcess(ctx context.Context, j *engine.Job, rec *davit.C
 		func(ctx context.Context) (err error) {
 			proc, err = s.Runtime.Create(ctx, davit.Launch{
 				Container: rec, Rootfs: root, Files: files, Dir: s.dir(rec.ID), LogPath: s.logPath(rec),
-				Hostname: rec.Config.Hostname, OwnNetns: ownNetwork(rec),
+				Hostname: rec.Config.Hostname, OwnNetns: ownNetwork(rec), First: first,
 			})
 			if err != nil {
 				return fmt.Errorf("failed to create task for container: %w", err)

@@ -19,12 +19,19 @@ import (
 func (d *daemon) guard(launcher string) error {
 	authority := polkit.New(polkit.Options{})
 	o := access.Options{Config: accessConfig(&d.config), Authority: authority, Accounts: accounts{}}
-	if launcher == "systemd" {
-		o.HostProc = "/proc/1"
-	}
+	o.HostProc = hostProc(launcher)
 	d.policy = access.NewPolicy(o)
 	d.eng.SetAuthorizer(d.policy)
 	return d.eng.OnShutdown(engine.Networks, "polkit", func(context.Context) error { return authority.Close() })
+}
+
+// hostProc is the directory of a process that sees the host as monitors do: who
+// starts them.
+func hostProc(launcher string) string {
+	if launcher == "systemd" {
+		return "/proc/1"
+	}
+	return "/proc/self"
 }
 
 func accessConfig(c *davit.Config) access.Config {

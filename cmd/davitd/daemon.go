@@ -21,6 +21,7 @@ import (
 	"github.com/davit-engine/davit/bridge"
 	"github.com/davit-engine/davit/dbus"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/internal/linux"
 	libcontainerexec "github.com/davit-engine/davit/libcontainer-exec"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
 	"github.com/davit-engine/davit/registry"
@@ -162,6 +163,7 @@ func (d *daemon) build() error {
 	d.openDoors(&drivers)
 	d.service, err = service.New(service.Options{
 		Engine: d.eng, Log: d.log, Config: d.config, Facts: facts, Drivers: drivers, Binds: d.policy,
+		Missing:       func(path string) bool { return linux.Missing(hostProc(runtime.Name()), path) },
 		Configuration: configuration{d},
 	})
 	if err != nil {

@@ -121,7 +121,11 @@ func (s *sources) makeOne(m *protocol.Mount, place string) error {
 		tree, err = localmount.Below(whole, m.Subpath)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot access path %s of what is to be mounted at %s: %w", m.Subpath, m.Target, err)
+		of := "volume " + m.Volume
+		if m.Type == "image" {
+			of = "the image at " + m.Target
+		}
+		return fmt.Errorf("cannot access path %s of %s: %w", m.Subpath, of, err)
 	}
 	defer unix.Close(tree)
 	return attach(tree, place)

@@ -16,6 +16,7 @@ import (
 type Lookup struct {
 	Container func(ref string) (davit.Container, error)
 	Image     func(ref string) (davit.Image, error)
+	Missing   func(path string) bool // on the host; nil: nobody knows
 }
 
 // Mounts makes the container's list of mounts: those of other containers, over
@@ -88,8 +89,12 @@ func ownMounts(r *davit.Container, look Lookup) (map[string]davit.Mount, error) 
 	}
 	for i := range r.HostConfig.Mounts {
 		m, err := parseMount(&r.HostConfig.Mounts[i])
-		if err == nil && m.Type == "image" {
+		switch {
+		case err != nil:
+		case m.Type == "image":
 			err = findImage(&m, look)
+		case m.Type == "bind" && !m.MakeSource && look.Missing != nil && look.Missing(m.Source):
+			err = mountConfig("bind", "bind source path does not exist: %s", m.Source)
 		}
 		if err != nil {
 			return nil, err

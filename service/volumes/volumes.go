@@ -163,7 +163,8 @@ func (v *Volumes) directory(_ context.Context, _ *engine.Job, q davit.VolumeDire
 	return f, nil
 }
 
-// Usage lists the volumes with their sizes and how many containers mount them.
+// Usage lists the volumes with their sizes and how many containers mount them;
+// a size of -1 is not known.
 func (v *Volumes) Usage(ctx context.Context) ([]davit.VolumeUsage, error) {
 	all, err := v.list(ctx, nil, davit.Volumes{})
 	if err != nil {
@@ -173,6 +174,11 @@ func (v *Volumes) Usage(ctx context.Context) ([]davit.VolumeUsage, error) {
 	for _, vol := range all {
 		if err := ctx.Err(); err != nil {
 			return nil, err
+		}
+		if len(vol.Options) > 0 {
+			// It may be a server far away, and is mounted only where it is used.
+			out = append(out, davit.VolumeUsage{Volume: vol, Size: -1, RefCount: len(v.host.VolumeUsers(vol.Name))})
+			continue
 		}
 		size, err := v.store.Usage(vol.Name)
 		if davit.CodeOf(err) == davit.NoSuchVolume && err != nil {
@@ -194,7 +200,8 @@ var pruneFilters = filter.Table[davit.Volume]{
 }
 
 // Prune removes the volumes that no container mounts: the anonymous ones or,
-// with the filter all=true, every one; of them those that all filters mean.
+// with the filter all=true, every one; of them those that all filters mean. One
+// with options is what somebody set up, and stays, as in Docker.
 func (v *Volumes) Prune(ctx context.Context, filters map[string][]string) (davit.Pruned, error) {
 	var done davit.Pruned
 	if err := pruneFilters.Check(filters); err != nil {
@@ -205,7 +212,7 @@ func (v *Volumes) Prune(ctx context.Context, filters map[string][]string) (davit
 		return done, err
 	}
 	for _, vol := range all {
-		if (filters["all"] == nil && !vol.Anonymous) || !pruneFilters.Match(vol.Volume, filters) {
+		if len(vol.Options) > 0 || (filters["all"] == nil && !vol.Anonymous) || !pruneFilters.Match(vol.Volume, filters) {
 			continue
 		}
 		if err = ctx.Err(); err != nil {
