@@ -48,7 +48,7 @@ const (
 	ContainerRunning     Code = "ContainerRunning"
 	ContainerNotRunning  Code = "ContainerNotRunning"
 	ContainerPaused      Code = "ContainerPaused"
-	ContainerBusy        Code = "ContainerBusy" // its files are being copied
+	ContainerBusy        Code = "ContainerBusy"  // its files are being copied
 	UpdateConflict       Code = "UpdateConflict" // what is to be changed does not go with what stays
 	ImageInUse           Code = "ImageInUse"
 	NetworkInUse         Code = "NetworkInUse"
