@@ -288,8 +288,10 @@ func (r *Runtime) clearDir(id string) error {
 
 // holderEnv is the environment of a holder. One processor is enough for what
 // it does; a huge page would be half of its memory (pkg.go.dev/runtime, GODEBUG).
+// It collects garbage when it chooses to, and not every two minutes to find that
+// there is none, unless it comes to have more than it ever should.
 func holderEnv(o *Options) []string {
-	return []string{protocol.EnvExecRoot + "=" + o.ExecRoot, "GOMAXPROCS=1", "GODEBUG=disablethp=1"}
+	return []string{protocol.EnvExecRoot + "=" + o.ExecRoot, "GOMAXPROCS=1", "GODEBUG=disablethp=1", "GOGC=off", "GOMEMLIMIT=12MiB"}
 }
 
 // lastWords returns what the holder said before it died.

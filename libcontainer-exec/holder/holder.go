@@ -59,6 +59,9 @@ type holder struct {
 	leaving  bool // no connection is served any more
 
 	background sync.WaitGroup // goroutines that end with the container
+
+	settling sync.Once
+	settler  *time.Timer // made by settling
 }
 
 // Main holds the container with the given id until its final exit and returns

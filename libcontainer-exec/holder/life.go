@@ -147,6 +147,7 @@ func (h *holder) start(r *run) error {
 		h.background.Go(r.watchHealth)
 	}
 	h.notify.send("READY=1\nSTATUS=Running")
+	h.settle()
 	return nil
 }
 

@@ -149,6 +149,12 @@ func (b *bench) monitors(ctx context.Context, e int, n note) error {
 	}
 	bytes, err := memory(pid)
 	n("monitor of a container, resident", "MB", mega(bytes))
+	if err != nil {
+		return err
+	}
+	time.Sleep(2 * time.Second)
+	bytes, err = memory(pid)
+	n("the same when nothing happens", "MB", mega(bytes))
 	return err
 }
 
