@@ -18,7 +18,7 @@ import (
 func TestRootfs(t *testing.T, open func(t *testing.T) (service.RootfsStore, images.Store)) {
 	for name, test := range map[string]func(*testing.T, service.RootfsStore, images.Store){
 		"life": testRootfsLife, "unknown": testRootfsUnknown, "mounts": testRootfsMounts,
-		"outlives its image": testRootfsImageGone, "keep": testRootfsKeep, "changes": testRootfsChanges,
+		"outlives its image": testRootfsImageGone, "keep": testRootfsKeep, "mounts an image": testRootfsMountsImage, "changes": testRootfsChanges,
 		"commit": testCommit, "commit refuses": testCommitRefusals,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -79,6 +79,32 @@ func inRoot(t *testing.T, s service.RootfsStore, id string, f func(dir string)) 
 	must(t, err)
 	f(dir)
 	must(t, release())
+}
+
+// testRootfsMountsImage has a container mount an image, which goes, and not what
+// the container has of it.
+func testRootfsMountsImage(t *testing.T, s service.RootfsStore, images images.Store) {
+	base := importImage(t, images, "base", map[string]string{"f": "base"})
+	other := importImage(t, images, "other", map[string]string{"etc/release": "other"})
+	id := fake.ID("mounting")
+	must(t, s.Create(id, base, other))
+	result(images.Remove("other", true, unused))(t)
+	r := result(s.Rootfs(id))(t)
+	layers := r.Images[other.ID.String()]
+	if len(layers) == 0 {
+		t.Fatalf("the layers of what it mounts are not told: %+v", r)
+	}
+	if data, err := os.ReadFile(filepath.Join(layers[0], "etc/release")); err != nil || string(data) != "other" {
+		t.Errorf("a file of the image reads %q: %v", data, err)
+	}
+	must(t, s.Remove(id))
+	if _, err := os.Stat(filepath.Join(layers[0], "etc/release")); !os.IsNotExist(err) {
+		t.Errorf("nobody has the image any more, and its layer is there: %v", err)
+	}
+	missing := fake.Build("", davit.ContainerConfig{}, map[string]string{"a": "b"})
+	if err := s.Create(id, base, davit.Image{ID: missing.Config, Layers: missing.Layers}); err == nil {
+		t.Error("a root was made that mounts layers that are not there")
+	}
 }
 
 func testRootfsUnknown(t *testing.T, s service.RootfsStore, images images.Store) {

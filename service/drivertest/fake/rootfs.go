@@ -21,13 +21,14 @@ type Rootfs struct {
 	dir    string
 	images *Images
 	mu     sync.Mutex
-	base   map[string]map[string]string // container id -> the image's files
+	base   map[string]map[string]string   // container id -> the image's files
+	shown  map[string]map[string][]string // container id -> image id -> the directories of what it mounts
 	mounts int
 }
 
 // NewRootfs returns a store without containers in a directory that exists.
 func NewRootfs(dir string, images *Images) *Rootfs {
-	s := &Rootfs{dir: dir, images: images, base: map[string]map[string]string{}}
+	s := &Rootfs{dir: dir, images: images, base: map[string]map[string]string{}, shown: map[string]map[string][]string{}}
 	images.setContainers(s)
 	return s
 }
@@ -60,14 +61,40 @@ func (s *Rootfs) Create(containerID string, image davit.Image, mounted ...davit.
 	if err != nil {
 		return err
 	}
-	for _, d := range []string{"lower", "upper", "work", "merged"} {
+	trees := map[string]map[string]string{filepath.Join(s.dir, containerID, "merged"): files}
+	shown := map[string][]string{}
+	for _, m := range mounted {
+		content, err := s.images.content(m)
+		if err != nil {
+			return err
+		}
+		dir := filepath.Join(s.dir, containerID, m.ID.Encoded())
+		trees[dir], shown[m.ID.String()] = content, []string{dir}
+	}
+	for _, d := range []string{"lower", "upper", "work"} {
 		if err := os.MkdirAll(filepath.Join(s.dir, containerID, d), 0o755); err != nil {
 			return err
 		}
 	}
+	for dir, files := range trees {
+		if err := writeTree(dir, files); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.base[containerID], s.shown[containerID] = files, shown
+	return nil
+}
+
+// writeTree writes files, and directories, whose names end in a slash.
+func writeTree(dir string, files map[string]string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
 	for name, data := range files {
-		path := filepath.Join(s.dir, containerID, "merged", name)
-		if name[len(name)-1] == '/' {
+		path := filepath.Join(dir, name)
+		if strings.HasSuffix(name, "/") {
 			if err := os.MkdirAll(path, 0o755); err != nil {
 				return err
 			}
@@ -80,9 +107,6 @@ func (s *Rootfs) Create(containerID string, image davit.Image, mounted ...davit.
 			return err
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.base[containerID] = files
 	return nil
 }
 
@@ -94,6 +118,7 @@ func (s *Rootfs) Remove(containerID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.base, containerID)
+	delete(s.shown, containerID)
 	return os.RemoveAll(filepath.Join(s.dir, containerID))
 }
 
@@ -115,8 +140,10 @@ func (s *Rootfs) Rootfs(containerID string) (davit.Rootfs, error) {
 	if err != nil {
 		return davit.Rootfs{}, err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return davit.Rootfs{
-		Lower: []string{filepath.Join(dir, "lower")}, Upper: filepath.Join(dir, "upper"),
+		Images: s.shown[containerID], Lower: []string{filepath.Join(dir, "lower")}, Upper: filepath.Join(dir, "upper"),
 		Work: filepath.Join(dir, "work"), Target: filepath.Join(dir, "merged"),
 	}, nil
 }
