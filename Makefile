@@ -19,6 +19,8 @@ GOFLAGS_BUILD := -trimpath -buildmode=pie -ldflags '$(LDFLAGS)'
 # There is one holder for each container: at a place of its own choosing the
 # linker's tables would be half a megabyte of memory that is not shared.
 GOFLAGS_HOLDER := -trimpath -ldflags '$(LDFLAGS)'
+# Static: it runs on whatever libc an image has, or none.
+CFLAGS_INIT := -std=gnu11 -Os -static -s -Wall -Wextra -Werror
 TOOL    := go tool -modfile=tools/go.mod
 
 # Root is needed to install packages, and by the tests that use the real kernel.
@@ -49,11 +51,12 @@ deps-demo:
 	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_RUN) $(DEPS_DEMO)
 
 .PHONY: build
-build: ## put davitd, davit-monitor, davit-holder and davitctl in bin/
+build: ## put davitd, davit-monitor, davit-holder, davit-init and davitctl in bin/
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/davitd ./cmd/davitd
 	CGO_ENABLED=0 go build $(GOFLAGS_HOLDER) -o bin/davit-holder ./cmd/davit-holder
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/davitctl ./cmd/davitctl
 	CGO_ENABLED=1 go build -tags $(TAGS) $(GOFLAGS_BUILD) -o bin/davit-monitor ./cmd/davit-monitor
+	$(CC) $(CFLAGS_INIT) -o bin/davit-init cmd/davit-init/init.c
 
 .PHONY: demo
 demo: deps-demo build ## start an engine and run a container in it; leaves the engine running

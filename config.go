@@ -42,6 +42,8 @@ type Config struct {
 	CertsDir           string            `json:"certs-dir,omitempty"` // certs.d layout
 	LogDriver          string            `json:"log-driver,omitempty"`
 	LogOpts            map[string]string `json:"log-opts,omitempty"`
+	Init               bool              `json:"init,omitempty"`      // of containers that do not say
+	InitPath           string            `json:"init-path,omitempty"` // "" is the engine's own
 	FavorDynmods       bool              `json:"cgroup-favor-dynmods"`
 	DefaultUlimits     map[string]Ulimit `json:"default-ulimits,omitempty"`  // by name, of containers that do not give them
 	ShutdownTimeout    int               `json:"shutdown-timeout,omitempty"` // seconds that running jobs get

@@ -138,6 +138,7 @@ type Launch struct {
 	Hostname  string
 	OwnNetns  bool // false: the host's network namespace, or that of the container that NetworkMode names
 	First     bool // it was never started: empty volumes take the image's content
+	Init      bool // run the program below an init of the engine's
 }
 
 // Exit is how a container's or exec's process ended.

@@ -82,7 +82,7 @@ func getInfo(c *call) error {
 		Runtimes:           map[string]system.RuntimeWithStatus{"runc": {Runtime: system.Runtime{Path: "davit-monitor"}}},
 		Swarm:              swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
 		LiveRestoreEnabled: true, // containers always outlive the daemon
-		ContainerdCommit:   system.Commit{ID: "N/A"}, RuncCommit: system.Commit{ID: "N/A"}, InitCommit: system.Commit{ID: "N/A"},
+		ContainerdCommit:   system.Commit{ID: "N/A"}, RuncCommit: system.Commit{ID: "N/A"}, InitCommit: system.Commit{ID: "N/A"}, InitBinary: "docker-init",
 		SecurityOptions: wire.OrEmpty(i.SecurityOptions), DefaultAddressPools: addressPools(i.DefaultAddressPools),
 		CDISpecDirs: []string{}, Warnings: wire.OrEmpty(i.Warnings),
 	}

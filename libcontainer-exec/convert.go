@@ -3,6 +3,7 @@
 package libcontainerexec
 
 import (
+	"fmt"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -24,9 +25,6 @@ const seccompDir = "seccomp"
 // makeSpec converts a launch and writes its generated files.
 func makeSpec(l davit.Launch, o *Options, launcher string) (*protocol.Spec, error) {
 	c, h := l.Container, &l.Container.HostConfig
-	if h.Init != nil && *h.Init {
-		return nil, davit.Errorf(davit.NotSupported, "cannot run container %s with --init: this engine has no init to give it", c.Name)
-	}
 	security, err := convertSecurity(h)
 	if err != nil {
 		return nil, err
@@ -48,6 +46,11 @@ func makeSpec(l davit.Launch, o *Options, launcher string) (*protocol.Spec, erro
 			Namespaces: convertNamespaces(h), Security: security, Resources: convertResources(&h.Resources), Sysctls: h.Sysctls,
 			ShmSize: h.ShmSize, OomScore: h.OomScoreAdj, Umask: h.Umask, Annotations: h.Annotations,
 		},
+	}
+	if l.Init {
+		if err := addInit(&spec.Container, o.InitPath); err != nil {
+			return nil, fmt.Errorf("cannot run container %s with --init: %w", c.Name, err)
+		}
 	}
 	for _, u := range h.Ulimits {
 		spec.Container.Ulimits = append(spec.Container.Ulimits, protocol.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})

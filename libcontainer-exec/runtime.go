@@ -38,6 +38,7 @@ type Options struct {
 	ExecRoot     string
 	HolderPath   string
 	MonitorPath  string
+	InitPath     string // "": there is none to give to containers
 	Launcher     string // "" is auto
 	FavorDynmods bool   // remount cgroup2 with favordynmods, see dynmods.go
 	Log          *slog.Logger

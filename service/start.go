@@ -162,6 +162,7 @@ func (s *Service) createProcess(ctx context.Context, j *engine.Job, rec *davit.C
 			proc, err = s.Runtime.Create(ctx, davit.Launch{
 				Container: rec, Rootfs: root, Files: files, Dir: s.dir(rec.ID), LogPath: s.logPath(rec),
 				Hostname: rec.Config.Hostname, OwnNetns: ownNetwork(rec), First: first,
+				Init: s.wantsInit(&rec.HostConfig),
 			})
 			if err != nil {
 				return fmt.Errorf("failed to create task for container: %w", err)
@@ -315,4 +316,16 @@ func itoa(n int) string { return strconv.Itoa(n) }
 func ownNetwork(rec *davit.Container) bool {
 	_, joins := request.Joined(rec.HostConfig.NetworkMode)
 	return !joins && rec.HostConfig.NetworkMode != "host"
+}
+
+// wantsInit tells whether a container is run below an init. One that has not a
+// pid namespace of its own has the init of that which it is in.
+func (s *Service) wantsInit(h *davit.HostConfig) bool {
+	if h.PidMode != "" && h.PidMode != "private" {
+		return false
+	}
+	if h.Init == nil {
+		return s.cfg().Init
+	}
+	return *h.Init
 }

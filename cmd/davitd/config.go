@@ -68,6 +68,8 @@ func parseFlags(args []string) (*commandLine, error) {
 	f.StringVar(&c.CertsDir, "certs-dir", c.CertsDir, "directory of the registries' certificates")
 	f.StringVar(&c.LogDriver, "log-driver", c.LogDriver, "default log driver of containers: "+strings.Join(logconfig.Drivers(), ", "))
 	f.StringToStringVar(&l.logOpts, "log-opt", nil, "default log option, key=value; may be repeated")
+	f.BoolVar(&c.Init, "init", c.Init, "run containers that do not say otherwise below an init, which forwards signals and reaps processes")
+	f.StringVar(&c.InitPath, "init-path", c.InitPath, "the init, a static program; by default davit-init beside davitd or in its libexec directory")
 	f.BoolVar(&c.FavorDynmods, "cgroup-favor-dynmods", c.FavorDynmods, "remount cgroup2 with favordynmods: faster starts, for the whole host")
 	f.Var(ulimits{&c.DefaultUlimits}, "default-ulimit", "limit of containers that do not give it, name=soft[:hard]; may be repeated")
 	f.TextVar(&c.IdleExit, "idle-exit", davit.Span(0), "exit after this time without work, such as 10min; 0: stay. For a daemon that systemd starts by its socket")

@@ -210,7 +210,12 @@ func (d *daemon) runtime() (*libcontainerexec.Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
+	initPath := d.config.InitPath
+	if initPath == "" {
+		initPath, _ = helper("davit-init") // missing, it is missed by containers with --init alone
+	}
 	return libcontainerexec.New(libcontainerexec.Options{
+		InitPath: initPath,
 		ExecRoot: d.config.ExecRoot, HolderPath: holder, MonitorPath: monitor,
 		Launcher: d.config.Launcher, FavorDynmods: d.config.FavorDynmods, Log: d.log,
 	})
