@@ -158,6 +158,16 @@ type Streams struct {
 	// Attached, unless nil, is called once the monitor has taken the streams:
 	// from then on nothing that the container writes is missed.
 	Attached func()
+	// Detached, unless nil, is called once the keys that end the attachment were
+	// read, before Attach returns.
+	Detached func()
+}
+
+// TellDetached calls Detached, if it is there.
+func (s Streams) TellDetached() {
+	if s.Detached != nil {
+		s.Detached()
+	}
 }
 
 // Only returns those of the streams that are wanted.

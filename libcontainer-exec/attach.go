@@ -77,6 +77,7 @@ func (p *Process) Attach(ctx context.Context, s davit.Streams, detach []byte) er
 	case <-c.done:
 		return nil
 	case <-c.detached:
+		s.TellDetached()
 		// Told apart from the end of the input, which may end the container's.
 		_, err := p.call(ctx, &protocol.Request{Op: protocol.OpDetach, ID: req.ID})
 		if errors.Is(err, os.ErrClosed) {

@@ -255,6 +255,7 @@ func (e *ExecProcess) Attach(ctx context.Context, s davit.Streams, detach []byte
 	case <-ended:
 		return nil
 	case <-c.detached:
+		s.TellDetached()
 		out.drop()
 		errs.drop()
 		return nil

@@ -138,6 +138,7 @@ func (s *Service) recordExit(c *container, x davit.Exit) error {
 	c.exits++
 	c.lastEnd = x
 	s.events.Die(&c.rec, x)
+	s.events.Unmounted(&c.rec)
 	c.wakeLocked()
 	return err
 }

@@ -99,7 +99,7 @@ func TestImportAndLoad(t *testing.T) {
 		refused(d, davit.Load{Source: bytes.NewReader([]byte("no archive at all, but long enough"))}, davit.InvalidArchive)
 		refused(d, davit.History{Image: "nobody"}, davit.NoSuchImage)
 		do(d, davit.History{Image: "mine:v1"})
-		want := []string{"image import mine:v1", "image load " + built.Config.String()}
+		want := []string{"image tag mine:v1", "image import " + img.ID.String(), "image load " + built.Config.String()}
 		if got := d.past(map[string][]string{"type": {"image"}}); !slices.Equal(got, want) {
 			t.Errorf("events %q, want %q", got, want)
 		}

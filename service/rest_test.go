@@ -233,11 +233,20 @@ func TestEvents(t *testing.T) {
 			{"another value", map[string][]string{"label": {"v=1"}}, nil},
 			{"a volume", map[string][]string{"volume": {"data"}}, []string{"volume create data"}},
 			{"an empty name", map[string][]string{"container": {""}}, nil},
-			{"an unknown filter", map[string][]string{"nonsense": {"x"}}, nil},
+			{"two labels", map[string][]string{"label": {"team=red", "v"}}, []string{"container create one"}},
+			{"two labels of which it has one", map[string][]string{"label": {"team=red", "w"}}, nil},
+			{"an image's containers and its own", map[string][]string{"image": {"busybox", "other"}}, []string{"container create one", "container create two", "container start two", "image tag other:v1"}},
+			{"an image by its whole name", map[string][]string{"image": {"other:v1"}}, []string{"image tag other:v1"}},
+			{"here", map[string][]string{"scope": {"local"}, "type": {"image"}}, []string{"image tag other:v1"}},
+			{"elsewhere", map[string][]string{"scope": {"swarm"}}, nil},
+			{"of a swarm", map[string][]string{"service": {"x"}}, nil},
 		} {
 			if diff := cmp.Diff(c.want, d.past(c.filters)); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", c.name, diff)
 			}
+		}
+		for _, bad := range []map[string][]string{{"nonsense": {"x"}}, {"type": {"contianer"}}, {"scope": {"x"}}} {
+			refused(d, davit.Events{Filters: bad, Emit: func(davit.Event) error { return nil }}, davit.InvalidConfiguration)
 		}
 	})
 }
@@ -267,6 +276,9 @@ func TestEventsSinceUntil(t *testing.T) {
 		if got := collect(davit.Events{Since: since, Until: time.Now()}); !slices.Equal(got, []string{"second", "third"}) {
 			t.Errorf("since: %q", got)
 		}
+		if got := collect(davit.Events{Until: until}); !slices.Equal(got, []string{"first", "second"}) {
+			t.Errorf("until: %q", got)
+		}
 		// In the future: those that come until then, once, in order.
 		end := time.Now().Add(time.Hour)
 		go func() {
@@ -275,7 +287,7 @@ func TestEventsSinceUntil(t *testing.T) {
 				_, _ = try(d, request(fmt.Sprint("later", i)))
 			}
 		}()
-		got := collect(davit.Events{Until: end})
+		got := collect(davit.Events{Since: time.Now().Add(1), Until: end})
 		if want := []string{"later0", "later1", "later2", "later3", "later4"}; !slices.Equal(got, want) || !time.Now().Equal(end) {
 			t.Errorf("until %v (it is %v): %q, want %q", end, time.Now(), got, want)
 		}
@@ -286,7 +298,7 @@ func TestEventsSinceUntil(t *testing.T) {
 				<-time.After(time.Minute)
 				_, _ = try(d, davit.VolumeCreate{})
 			}()
-			_ = collect(davit.Events{Until: end}) // must end
+			_ = collect(davit.Events{Since: time.Now().Add(1), Until: end}) // must end
 		}
 	})
 }

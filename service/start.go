@@ -226,7 +226,9 @@ func (s *Service) setOff(ctx context.Context, c *container, proc davit.Process) 
 	c.wakeLocked()
 	c.mu.Unlock()
 	c.waiting.Serve(proc) // who came while it started: not waited for
-	s.emitContainer("start", c, nil)
+	rec := c.record()
+	s.events.Mounted(&rec)
+	s.events.Container("start", &rec, nil)
 	s.follow(c, proc)
 	return nil
 }

@@ -163,8 +163,12 @@ func (s *Service) restart(ctx context.Context, j *engine.Job, q davit.Restart) (
 	if err != nil {
 		return davit.Nothing{}, err
 	}
+	ran := c.record().State.Running()
 	if err := s.end(ctx, c, q.Signal, q.Timeout); err != nil {
 		return davit.Nothing{}, err
+	}
+	if ran {
+		s.emitContainer("stop", c, nil)
 	}
 	if _, err := engine.Do(ctx, s.eng, davit.Start{Container: c.id}); err != nil {
 		return davit.Nothing{}, err
@@ -311,7 +315,11 @@ func (s *Service) resize(ctx context.Context, _ *engine.Job, q davit.Resize) (da
 	if err != nil {
 		return davit.Nothing{}, err
 	}
-	return davit.Nothing{}, proc.Resize(ctx, q.Rows, q.Columns)
+	if err := proc.Resize(ctx, q.Rows, q.Columns); err != nil {
+		return davit.Nothing{}, err
+	}
+	s.emitContainer("resize", c, map[string]string{"height": itoa(int(q.Rows)), "width": itoa(int(q.Columns))})
+	return davit.Nothing{}, nil
 }
 
 // markStopped notes that a user ended the container, and in which boot of the

@@ -168,7 +168,7 @@ func testRestart(t *testing.T, rm bool) {
 		if second.State.Status != davit.StatusRunning || second.State.Pid == first.Pid || second.State.StoppedByAPI {
 			t.Errorf("restarted (--rm %v), %+v became %+v", rm, first, second.State)
 		}
-		wantActions(t, d, id, "create", "start", "restart", "kill", "die", "start", "restart")
+		wantActions(t, d, id, "create", "start", "restart", "kill", "die", "stop", "start", "restart")
 		refused(d, davit.Restart{Container: "nobody"}, davit.NoSuchContainer)
 		do(d, davit.Stop{Container: "web"})
 		settle()

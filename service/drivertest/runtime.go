@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -243,7 +244,9 @@ func testDetachKeys(t *testing.T, h RuntimeHost) {
 	in, typed := io.Pipe()
 	var out fake.Buffer
 	done := make(chan error, 1)
-	go func() { done <- r.Attach(t.Context(), davit.Streams{Stdin: in, Stdout: &out}, []byte{16, 17}) }()
+	var told atomic.Int32
+	st := davit.Streams{Stdin: in, Stdout: &out, Detached: func() { told.Add(1) }}
+	go func() { done <- r.Attach(t.Context(), st, []byte{16, 17}) }()
 	result(io.WriteString(typed, "abc\n"))(t)
 	testutil.Eventually(t, patience, "the input comes back", func() bool { return out.String() == "abc\n" })
 	result(typed.Write([]byte{16}))(t)
@@ -255,6 +258,9 @@ func testDetachKeys(t *testing.T, h RuntimeHost) {
 		}
 	case <-time.After(patience):
 		t.Fatal("the detach sequence did not end the attachment")
+	}
+	if n := told.Load(); n != 1 {
+		t.Errorf("detaching was told of %d times", n)
 	}
 	_ = typed.Close()
 	if r.Pid() <= 0 {

@@ -7,14 +7,11 @@ package events
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/internal/ring"
-	"github.com/davit-engine/davit/service/filter"
 )
 
 // kept is how many events can be asked for after they happened, and how far a
@@ -42,9 +39,13 @@ func (l *Log) Emit(ev davit.Event) {
 
 // Follow sends events to a listener.
 func (l *Log) Follow(ctx context.Context, _ *engine.Job, q davit.Events) (davit.Nothing, error) {
+	match, err := matcher(q.Filters)
+	if err != nil {
+		return davit.Nothing{}, err
+	}
 	next := l.ring.Listen(1)
 	defer l.ring.Listen(-1)
-	if !q.Since.IsZero() {
+	if !q.Since.IsZero() || !q.Until.IsZero() { // as Docker: what was comes first
 		next = 0
 	}
 	if !q.Until.IsZero() {
@@ -62,7 +63,7 @@ func (l *Log) Follow(ctx context.Context, _ *engine.Job, q davit.Events) (davit.
 		}
 		next = n
 		for _, ev := range batch {
-			if ev.Time.Before(q.Since) || (!q.Until.IsZero() && ev.Time.After(q.Until)) || !match(ev, q.Filters) {
+			if ev.Time.Before(q.Since) || (!q.Until.IsZero() && ev.Time.After(q.Until)) || !match(ev) {
 				continue
 			}
 			if err := q.Emit(ev); err != nil {
@@ -78,28 +79,4 @@ func (l *Log) Follow(ctx context.Context, _ *engine.Job, q davit.Events) (davit.
 			return davit.Nothing{}, ctx.Err()
 		}
 	}
-}
-
-// match applies the filters of GET /events: values of one key are
-// alternatives, keys add up.
-func match(ev davit.Event, filters map[string][]string) bool {
-	for key, values := range filters {
-		ok := slices.ContainsFunc(values, func(v string) bool {
-			switch key {
-			case "type":
-				return ev.Type == v
-			case "event":
-				return ev.Action == v || strings.HasPrefix(ev.Action, v+":")
-			case "container", "image", "volume", "network", "daemon":
-				return ev.Type == key && (ev.ActorID == v || ev.Attributes["name"] == v || (v != "" && strings.HasPrefix(ev.ActorID, v)))
-			case "label":
-				return filter.Label(ev.Attributes, v)
-			}
-			return key == "scope" && v == "local"
-		})
-		if !ok {
-			return false
-		}
-	}
-	return true
 }

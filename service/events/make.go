@@ -36,6 +36,29 @@ func (l *Log) Network(action, containerID string, ep davit.Endpoint) {
 	}})
 }
 
+// Mounted publishes that a container's volumes are mounted.
+func (l *Log) Mounted(rec *davit.Container) {
+	l.volumes("mount", rec, func(m davit.Mount) map[string]string {
+		return map[string]string{
+			"destination": m.Target, "read/write": strconv.FormatBool(m.ReadWrite), "propagation": m.Propagation,
+		}
+	})
+}
+
+// Unmounted publishes that they are not any more.
+func (l *Log) Unmounted(rec *davit.Container) {
+	l.volumes("unmount", rec, func(davit.Mount) map[string]string { return nil })
+}
+
+func (l *Log) volumes(action string, rec *davit.Container, more func(davit.Mount) map[string]string) {
+	for _, m := range rec.Mounts {
+		if m.Type == "volume" {
+			attrs := map[string]string{"driver": cmp.Or(m.Driver, "local"), "container": rec.ID}
+			l.Emit(davit.Event{Type: "volume", Action: action, ActorID: m.Name, Attributes: request.MergeMap(attrs, more(m))})
+		}
+	}
+}
+
 // Pruned publishes that a prune removed things of a class.
 func (l *Log) Pruned(class string, bytes int64) {
 	l.Emit(davit.Event{Type: class, Action: "prune", Attributes: map[string]string{"reclaimed": strconv.FormatInt(bytes, 10)}})

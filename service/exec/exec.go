@@ -103,9 +103,13 @@ func (s *Sessions) Create(_ context.Context, _ *engine.Job, q davit.ExecCreate) 
 	s.mu.Lock()
 	s.sessions[x.rec.ID] = x
 	s.mu.Unlock()
-	s.events.Container("exec_create: "+strings.Join(x.rec.Cmd, " "), &rec, map[string]string{"execID": x.rec.ID})
+	s.events.Container("exec_create: "+commandLine(x.rec.Cmd), &rec, map[string]string{"execID": x.rec.ID})
 	return x.rec.ID, nil
 }
+
+// commandLine is what the events of a session say after its action: as
+// Docker's, there is a space after the program in any case.
+func commandLine(argv []string) string { return argv[0] + " " + strings.Join(argv[1:], " ") }
 
 // find returns a session.
 func (s *Sessions) find(id string) (*session, error) {
@@ -167,7 +171,7 @@ func (s *Sessions) Start(ctx context.Context, j *engine.Job, q davit.ExecStart) 
 	if err != nil {
 		return davit.Nothing{}, s.failed(x, q, err)
 	}
-	s.events.Container("exec_start: "+strings.Join(rec.Cmd, " "), &c, map[string]string{"execID": rec.ID})
+	s.events.Container("exec_start: "+commandLine(rec.Cmd), &c, map[string]string{"execID": rec.ID})
 	x.mu.Lock()
 	x.proc, x.rec.Running, x.rec.Pid = p, true, p.Pid()
 	x.mu.Unlock()
@@ -183,6 +187,7 @@ func (s *Sessions) Start(ctx context.Context, j *engine.Job, q davit.ExecStart) 
 	if !rec.Tty && rec.DetachKeys == "" {
 		keys = nil
 	}
+	st.Detached = func() { s.events.Container("exec_detach", &c, map[string]string{"execID": rec.ID}) }
 	return davit.Nothing{}, x.attach(ctx, p, st, keys)
 }
 

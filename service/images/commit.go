@@ -49,10 +49,12 @@ func (s *Service) Commit(ctx context.Context, j *engine.Job, q davit.ContainerCo
 	if err != nil {
 		return davit.Image{}, err
 	}
-	s.Happened("commit", &c, map[string]string{"comment": q.Message, "imageID": img.ID.String(), "imageRef": q.Reference})
+	name := ""
 	if q.Reference != "" {
-		s.emit("tag", img.ID.String(), q.Reference)
+		name = familiar(q.Reference)
+		s.emit("tag", &img, img.ID.String(), name)
 	}
+	s.Happened("commit", &c, map[string]string{"comment": q.Message, "imageID": img.ID.String(), "imageRef": name})
 	return img, nil
 }
 

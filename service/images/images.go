@@ -12,6 +12,8 @@ import (
 
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/service/request"
+	"github.com/distribution/reference"
 )
 
 // Options say what a [Service] works with.
@@ -73,8 +75,20 @@ func labelled[Q engine.Request](label func(Q) string) engine.Type[Q] {
 	return engine.Type[Q]{Action: davit.ActionManageImages, Subject: func(q Q) (string, string) { return "", label(q) }}
 }
 
-func (s *Service) emit(action, id, name string) {
-	s.Emit(davit.Event{Type: "image", Action: action, ActorID: id, Attributes: map[string]string{"name": name}})
+// familiar is a reference as users write it, with its tag.
+func familiar(ref string) string {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return ref
+	}
+	return reference.FamiliarString(reference.TagNameOnly(named))
+}
+
+// emit publishes an event of an image. Pulls and pushes are of a name, all
+// others of an id.
+func (s *Service) emit(action string, img *davit.Image, id, name string) {
+	attrs := request.MergeMap(img.Config.Labels, map[string]string{"name": name})
+	s.Emit(davit.Event{Type: "image", Action: action, ActorID: id, Attributes: attrs})
 }
 
 // withReports sends the drivers' progress to the job.

@@ -108,7 +108,10 @@ func (s *Service) history(_ context.Context, _ *engine.Job, q davit.History) ([]
 func (s *Service) importImage(ctx context.Context, j *engine.Job, q davit.Import) (davit.Image, error) {
 	img, err := s.Store.Import(withReports(ctx, j), q)
 	if err == nil {
-		s.emit("import", img.ID.String(), q.Reference)
+		if q.Reference != "" {
+			s.emit("tag", &img, img.ID.String(), familiar(q.Reference))
+		}
+		s.emit("import", &img, img.ID.String(), img.ID.String())
 	}
 	return img, err
 }
@@ -116,7 +119,7 @@ func (s *Service) importImage(ctx context.Context, j *engine.Job, q davit.Import
 func (s *Service) load(ctx context.Context, j *engine.Job, q davit.Load) ([]davit.Image, error) {
 	images, err := s.Store.Load(withReports(ctx, j), q)
 	for _, i := range images {
-		s.emit("load", i.ID.String(), i.ID.String())
+		s.emit("load", &i, i.ID.String(), i.ID.String())
 	}
 	return images, err
 }
@@ -126,7 +129,9 @@ func (s *Service) tag(_ context.Context, _ *engine.Job, q davit.Tag) (davit.Noth
 		return davit.Nothing{}, err
 	}
 	img, err := s.Store.Get(q.Image)
-	s.emit("tag", img.ID.String(), q.Reference)
+	if err == nil {
+		s.emit("tag", &img, img.ID.String(), familiar(q.Reference))
+	}
 	return davit.Nothing{}, err
 }
 
@@ -134,19 +139,20 @@ func (s *Service) remove(_ context.Context, _ *engine.Job, q davit.ImageDelete) 
 	if err := s.checkRunning(q.Image); err != nil {
 		return nil, err
 	}
+	img, _ := s.Store.Get(q.Image) // the removal says that there is none
 	done, err := s.Store.Remove(q.Image, q.Force, s.imageUser)
-	s.told(done)
+	s.told(&img, done)
 	return done, err
 }
 
-// told publishes what a removal did.
-func (s *Service) told(done []davit.ImageDeletion) {
+// told publishes what a removal of an image did.
+func (s *Service) told(img *davit.Image, done []davit.ImageDeletion) {
 	for _, d := range done {
 		if d.Untagged != "" {
-			s.emit("untag", d.Untagged, d.Untagged)
+			s.emit("untag", img, img.ID.String(), d.Untagged)
 		}
-		if d.Deleted != "" {
-			s.emit("delete", d.Deleted, d.Deleted)
+		if d.Deleted == img.ID.String() { // the other ones are its layers
+			s.emit("delete", img, d.Deleted, d.Deleted)
 		}
 	}
 }

@@ -83,7 +83,7 @@ func (s *Service) removeUnused(i *davit.Image) (done []davit.ImageDeletion, err 
 		if code := davit.CodeOf(err); err != nil && (code == davit.NoSuchImage || code == davit.ImageInUse) {
 			continue // the name went with another, or the image is in use now
 		}
-		s.told(gone)
+		s.told(i, gone)
 		done = append(done, gone...)
 		if err != nil {
 			return done, err

@@ -31,6 +31,6 @@ func (s *Service) pull(ctx context.Context, j *engine.Job, q davit.Pull) (davit.
 	if err != nil {
 		return davit.Image{}, err
 	}
-	s.emit("pull", q.Reference, q.Reference)
+	s.emit("pull", &img, q.Reference, q.Reference)
 	return img, nil
 }

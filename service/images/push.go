@@ -38,7 +38,7 @@ func (s *Service) push(ctx context.Context, j *engine.Job, q davit.Push) (_ davi
 	if err != nil {
 		return pushed, err
 	}
-	s.emit("push", name, name)
+	s.emit("push", &o.Image, name, name)
 	err = s.Store.AddDigest(o.Image.ID, name, pushed)
 	if davit.CodeOf(err) == davit.NoSuchImage {
 		err = nil // it was removed meanwhile

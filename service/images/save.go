@@ -21,7 +21,7 @@ func (s *Service) save(ctx context.Context, j *engine.Job, q davit.Save) (davit.
 		return davit.Nothing{}, err
 	}
 	for _, i := range saved {
-		s.emit("save", i.ID.String(), i.ID.String())
+		s.emit("save", &i, i.ID.String(), i.ID.String())
 	}
 	return davit.Nothing{}, nil
 }

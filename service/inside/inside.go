@@ -240,5 +240,9 @@ func (i *Inside) Top(ctx context.Context, _ *engine.Job, q davit.Top) (davit.Pro
 	if len(args) == 0 {
 		args = []string{"-ef"}
 	}
-	return i.Options.Top(ctx, rec.ID, args)
+	table, err := i.Options.Top(ctx, rec.ID, args)
+	if err == nil {
+		i.Host.Happened("top", &rec)
+	}
+	return table, err
 }

@@ -89,6 +89,7 @@ func (s *Streams) Attach(ctx context.Context, _ *engine.Job, q davit.Attach) (da
 	if !rec.Config.Tty && q.DetachKeys == "" {
 		keys = nil
 	}
+	st.Detached = func() { s.host.Happened("detach", &rec) }
 	if err := proc.Attach(ctx, st, keys); err != nil && !errors.Is(err, os.ErrClosed) {
 		return davit.Nothing{}, err
 	}

@@ -350,6 +350,9 @@ func (h *host) cgroup(t testing.TB) string {
 
 func TestScripts(t *testing.T) { newHost(t).scripts(t, "testdata") }
 
+// Whoever looks at all events wants a host of his own.
+func TestEvents(t *testing.T) { newHost(t).scripts(t, "testdata/events") }
+
 // scripts runs the scripts of a directory on the host.
 func (h *host) scripts(t *testing.T, dir string, environment ...string) {
 	testscript.Run(t, testscript.Params{

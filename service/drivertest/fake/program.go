@@ -176,6 +176,7 @@ func (p *program) attach(ctx context.Context, s davit.Streams, detach []byte) er
 	case <-p.done:
 		return nil
 	case <-left:
+		s.TellDetached()
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
