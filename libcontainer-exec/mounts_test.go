@@ -105,8 +105,11 @@ func TestMounts(t *testing.T) {
 // nothing.
 func TestMountsThatFail(t *testing.T) {
 	h := newHost(t)
-	source := filepath.Join(h.root, "source")
-	h.must(errors.Join(os.Mkdir(source, 0o755), os.Symlink("/etc", filepath.Join(source, "escape"))))
+	source := t.TempDir()
+	h.must(errors.Join(
+		unix.Mount("tmpfs", source, "tmpfs", 0, ""), unix.Mount("", source, "", unix.MS_PRIVATE, ""), os.Symlink("/etc", filepath.Join(source, "escape")),
+	))
+	t.Cleanup(func() { _ = unix.Unmount(source, unix.MNT_DETACH) })
 	for _, tc := range []struct {
 		name  string
 		mount davit.Mount

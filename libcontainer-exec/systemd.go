@@ -11,6 +11,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -282,8 +283,14 @@ func cpuWeight(shares uint64) uint64 {
 func hostPaths(l *launch) []string {
 	paths := []string{l.spec.Holder.Rootfs.Upper}
 	for _, m := range l.spec.Container.Mounts {
-		if m.Type == "bind" {
+		switch {
+		case m.Type == "bind":
 			paths = append(paths, m.Source)
+		case m.Type == "volume":
+			device := m.VolumeOptions["device"]
+			if filepath.IsAbs(device) && !strings.HasPrefix(device, "//") { // that is a server's share
+				paths = append(paths, filepath.Clean(device))
+			}
 		}
 	}
 	return paths
