@@ -39,9 +39,23 @@ func listContainers(c *call) error {
 	return c.reply(http.StatusOK, out)
 }
 
+// createBody reads the body of a create request of the client's version.
+func (c *call) createBody() (container.CreateRequest, error) {
+	if c.version >= 52 {
+		var now container.CreateRequest
+		err := c.body(&now)
+		return now, err
+	}
+	var old body.Legacy
+	if err := c.body(&old); err != nil {
+		return old.CreateRequest, err
+	}
+	return old.Request()
+}
+
 func createContainer(c *call) error {
-	var req container.CreateRequest
-	if err := c.body(&req); err != nil {
+	req, err := c.createBody()
+	if err != nil {
 		return err
 	}
 	q, err := body.Create(req)

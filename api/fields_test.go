@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/api/body"
 )
 
@@ -333,6 +334,26 @@ func TestInspectTellsBack(t *testing.T) {
 		_ = json.Unmarshal(b, &want)
 		if got := at.find(told); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: sent %v, told %v", name, want, got)
+		}
+	}
+}
+
+// TestLegacyMAC sends the hardware address as clients before API 1.52 did.
+func TestLegacyMAC(t *testing.T) {
+	rec := newRecorder(t)
+	for _, tc := range []struct{ path, body, mac, message string }{
+		{"/v1.43", `"MacAddress":"02:42:ac:11:00:09"`, "02:42:ac:11:00:09", ""},
+		{"/v1.51", `"MacAddress":"","HostConfig":{"NetworkMode":"none"}`, "", ""},
+		{"/v1.43", `"MacAddress":"02:42:ac:11:00:09","HostConfig":{"NetworkMode":"default"},"NetworkingConfig":{"EndpointsConfig":{"default":null}}`, "02:42:ac:11:00:09", ""},
+		{"/v1.43", `"MacAddress":"02:42:ac:11:00:09","NetworkingConfig":{"EndpointsConfig":{"bridge":{"MacAddress":"02:42:ac:11:00:09"}}}`, "02:42:ac:11:00:09", ""},
+		{"/v1.43", `"MacAddress":"02:42:ac:11:00:09","NetworkingConfig":{"EndpointsConfig":{"bridge":{"MacAddress":"02:42:ac:11:00:08"}}}`, "", "must match the endpoint-specific"},
+		{"/v1.43", `"MacAddress":"02:42:ac:11:00:09","HostConfig":{"NetworkMode":"host"}`, "", "conflicting options: mac-address"},
+		{"/v1.52", `"MacAddress":"02:42:ac:11:00:09"`, "", "unknown field MacAddress"},
+	} {
+		rec.last = davit.Create{}
+		r := rec.do("POST", tc.path+"/containers/create", `{"Image":"x",`+tc.body+`}`)
+		if rec.last.MAC != tc.mac || (r.status == 201) != (tc.message == "") || !strings.Contains(r.message(), tc.message) {
+			t.Errorf("%s %s: %q, %d %s", tc.path, tc.body, rec.last.MAC, r.status, r.body)
 		}
 	}
 }

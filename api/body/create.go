@@ -6,6 +6,8 @@
 package body
 
 import (
+	"bytes"
+	"cmp"
 	"slices"
 	"strings"
 
@@ -28,6 +30,38 @@ func DecodeCreate(name string, config []byte) (davit.Create, error) {
 	q, err := Create(body)
 	q.Name = strings.TrimPrefix(name, "/")
 	return q, err
+}
+
+// Legacy is the body of a create request with what clients before API 1.52
+// sent too: the hardware address beside the configuration, not of an endpoint.
+type Legacy struct {
+	container.CreateRequest
+	MacAddress network.HardwareAddr
+}
+
+// Request is the body in today's form.
+func (l Legacy) Request() (container.CreateRequest, error) {
+	body := l.CreateRequest
+	if len(l.MacAddress) == 0 {
+		return body, nil
+	}
+	mode := network.NetworkBridge
+	if body.HostConfig != nil {
+		mode = networkName(string(body.HostConfig.NetworkMode))
+	}
+	endpoints := map[string]*network.EndpointSettings{mode: {}}
+	if cfg := body.NetworkingConfig; cfg != nil {
+		for name, ep := range cfg.EndpointsConfig {
+			endpoints[networkName(name)] = cmp.Or(ep.Copy(), &network.EndpointSettings{})
+		}
+	}
+	main := endpoints[mode]
+	if len(main.MacAddress) > 0 && !bytes.Equal(main.MacAddress, l.MacAddress) {
+		return body, invalid("the container-wide MAC address (MacAddress) must match the endpoint-specific MAC address for the main network, or be left empty")
+	}
+	main.MacAddress = l.MacAddress
+	body.NetworkingConfig = &network.NetworkingConfig{EndpointsConfig: endpoints}
+	return body, nil
 }
 
 // Create translates the body of a create request. What the nouns of
