@@ -50,7 +50,6 @@ var unfilled = map[string]map[string]string{
 		"GenericResources":                    "of a swarm",
 		"HttpProxy":                           "not told",
 		"HttpsProxy":                          "not told",
-		"InitBinary":                          "the init is part of Davit",
 		"Isolation":                           "of Windows",
 		"NRI":                                 "not spoken",
 		"NoProxy":                             "not told",
