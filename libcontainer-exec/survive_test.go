@@ -565,7 +565,9 @@ func TestHolderMemory(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ready := make(chan struct{})
 	attached := make(chan error, 1)
-	go func() { attached <- p.Attach(ctx, davit.Streams{Stdout: io.Discard, Attached: func() { close(ready) }}, nil) }()
+	go func() {
+		attached <- p.Attach(ctx, davit.Streams{Stdout: io.Discard, Attached: func() { close(ready) }}, nil)
+	}()
 	<-ready
 	cancel()
 	<-attached
