@@ -67,7 +67,7 @@ var theirs = map[string][]string{
 	"service": {"github.com/opencontainers/go-digest", "github.com/distribution/reference"},
 	"libcontainer-exec": {
 		"github.com/coreos/go-systemd/v22", "github.com/godbus/dbus/v5", "golang.org/x/sys",
-		"github.com/opencontainers/go-digest",
+		"github.com/opencontainers/go-digest", "github.com/opencontainers/runtime-spec", "tags.cncf.io/container-device-interface",
 	},
 	"libcontainer-exec/monitor": {
 		"github.com/opencontainers/runc/libcontainer", "github.com/opencontainers/cgroups",

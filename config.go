@@ -39,7 +39,8 @@ type Config struct {
 	DNSOptions         []string          `json:"dns-opts,omitempty"`
 	Labels             []string          `json:"labels,omitempty"`
 	InsecureRegistries []string          `json:"insecure-registries,omitempty"`
-	CertsDir           string            `json:"certs-dir,omitempty"` // certs.d layout
+	CertsDir           string            `json:"certs-dir,omitempty"`     // certs.d layout
+	CDISpecDirs        []string          `json:"cdi-spec-dirs,omitempty"` // of CDI specifications, the last have precedence
 	LogDriver          string            `json:"log-driver,omitempty"`
 	LogOpts            map[string]string `json:"log-opts,omitempty"`
 	Init               bool              `json:"init,omitempty"`      // of containers that do not say
@@ -115,6 +116,7 @@ func DefaultConfig() Config {
 		DataRoot: "/var/lib/davit", ExecRoot: "/run/davit", LogLevel: "info", Group: "davit", Authorization: "auto",
 		Launcher: "auto", StorageDriver: "overlay", IPTables: true, IPMasq: true, IPForward: true, ICC: true,
 		LogDriver: "json-file", FavorDynmods: true, ShutdownTimeout: 5, CertsDir: "/etc/davit/certs.d",
+		CDISpecDirs: []string{"/etc/cdi", "/var/run/cdi"},
 	}
 }
 

@@ -568,6 +568,7 @@ type EngineInfo struct {
 	Labels                                    []string
 	InsecureRegistries                        []string
 	SecurityOptions                           []string
+	CDISpecDirs                               []string
 	DefaultAddressPools                       []string
 	Goroutines, FDs                           int
 	EventsListeners                           int

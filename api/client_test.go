@@ -436,8 +436,8 @@ func TestCLIRun(t *testing.T) {
 	if out != "again\n" || errs != "done\n" || code != 4 {
 		t.Errorf("docker exec: %q %q exit %d", out, errs, code)
 	}
-	_, errs, code = docker(t, d, "", "run", "--device", "/dev/fuse", "busybox")
-	if code != 125 || !strings.Contains(errs, "HostConfig.Devices is not supported yet") {
-		t.Errorf("docker run --device: exit %d %s", code, errs)
+	_, errs, code = docker(t, d, "", "run", "--runtime", "other", "busybox")
+	if code != 125 || !strings.Contains(errs, "HostConfig.Runtime other is not supported") {
+		t.Errorf("docker run --runtime: exit %d %s", code, errs)
 	}
 }

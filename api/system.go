@@ -84,7 +84,7 @@ func getInfo(c *call) error {
 		LiveRestoreEnabled: true, // containers always outlive the daemon
 		ContainerdCommit:   system.Commit{ID: "N/A"}, RuncCommit: system.Commit{ID: "N/A"}, InitCommit: system.Commit{ID: "N/A"}, InitBinary: "docker-init",
 		SecurityOptions: wire.OrEmpty(i.SecurityOptions), DefaultAddressPools: addressPools(i.DefaultAddressPools),
-		CDISpecDirs: []string{}, Warnings: wire.OrEmpty(i.Warnings),
+		CDISpecDirs: wire.OrEmpty(i.CDISpecDirs), Warnings: wire.OrEmpty(i.Warnings),
 	}
 	if i.StorageStatus != "" {
 		out.DriverStatus = append(out.DriverStatus, [2]string{"Status", i.StorageStatus})

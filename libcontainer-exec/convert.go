@@ -3,6 +3,7 @@
 package libcontainerexec
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"strconv"
@@ -43,7 +44,7 @@ func makeSpec(l davit.Launch, o *Options, launcher string) (*protocol.Spec, erro
 			Name: c.Name, Hostname: l.Hostname, Domainname: c.Config.Domainname,
 			Args: append([]string{c.Path}, c.Args...), Env: c.Config.Env, Cwd: c.Config.WorkingDir,
 			User: c.Config.User, GroupAdd: h.GroupAdd, Mounts: mounts, OwnNetns: l.OwnNetns,
-			Namespaces: convertNamespaces(h), Security: security, Resources: convertResources(&h.Resources), Sysctls: h.Sysctls,
+			Namespaces: convertNamespaces(h), DeviceRules: h.DeviceCgroupRules, Security: security, Resources: convertResources(&h.Resources), Sysctls: h.Sysctls,
 			ShmSize: h.ShmSize, OomScore: h.OomScoreAdj, Umask: h.Umask, Annotations: h.Annotations,
 		},
 	}
@@ -51,6 +52,14 @@ func makeSpec(l davit.Launch, o *Options, launcher string) (*protocol.Spec, erro
 		if err := addInit(&spec.Container, o.InitPath); err != nil {
 			return nil, fmt.Errorf("cannot run container %s with --init: %w", c.Name, err)
 		}
+	}
+	if spec.Container.Edits, err = cdiEdits(h.DeviceRequests, o.CDISpecDirs); err != nil {
+		return nil, err
+	}
+	for _, d := range h.Devices {
+		spec.Container.Devices = append(spec.Container.Devices, protocol.Device{
+			Source: d.PathOnHost, Target: cmp.Or(d.PathInContainer, d.PathOnHost), Access: cmp.Or(d.CgroupPermissions, "rwm"),
+		})
 	}
 	for _, u := range h.Ulimits {
 		spec.Container.Ulimits = append(spec.Container.Ulimits, protocol.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
@@ -72,7 +81,7 @@ func convertHolder(l davit.Launch, o *Options, launcher string) (*protocol.Holde
 	}
 	holder.Health = convertHealthcheck(&c.Config)
 	if launcher == LauncherDirect {
-		holder.Cgroup = filepath.Join(directCgroup, c.ID)
+		holder.Cgroup = filepath.Join(parentCgroup(h.CgroupParent), c.ID)
 	}
 	if s := c.Config.StopSignal; s != "" {
 		n, err := signalNumber(s)
@@ -104,4 +113,13 @@ func signalNumber(s string) (int, error) {
 		return n, nil
 	}
 	return 0, davit.Errorf(davit.InvalidConfiguration, "invalid stop signal: %q", s)
+}
+
+// parentCgroup is the cgroup in which that of a container is: a path below the
+// hierarchies' roots or, without the slash, below the engine's own.
+func parentCgroup(parent string) string {
+	if filepath.IsAbs(parent) {
+		return filepath.Clean(parent)
+	}
+	return filepath.Join(directCgroup, filepath.Join("/", parent))
 }

@@ -38,9 +38,10 @@ type Options struct {
 	ExecRoot     string
 	HolderPath   string
 	MonitorPath  string
-	InitPath     string // "": there is none to give to containers
-	Launcher     string // "" is auto
-	FavorDynmods bool   // remount cgroup2 with favordynmods, see dynmods.go
+	InitPath     string   // "": there is none to give to containers
+	Launcher     string   // "" is auto
+	CDISpecDirs  []string // of CDI specifications, the last have precedence
+	FavorDynmods bool     // remount cgroup2 with favordynmods, see dynmods.go
 	Log          *slog.Logger
 }
 

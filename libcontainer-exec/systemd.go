@@ -211,7 +211,7 @@ func (s *systemdLauncher) properties(l *launch) []sddbus.Property {
 	properties := []sddbus.Property{
 		sddbus.PropDescription("Davit container " + l.c.Name),
 		sddbus.PropExecStart([]string{s.opts.HolderPath, l.spec.ID}, false),
-		sddbus.PropSlice("davit.slice"),
+		sddbus.PropSlice(cmp.Or(l.c.HostConfig.CgroupParent, "davit.slice")),
 		sddbus.PropType("notify"),
 		property("NotifyAccess", "main"),
 		property("Environment", holderEnv(s.opts)),
@@ -250,7 +250,13 @@ func unitLimits(r *protocol.Resources) (properties []sddbus.Property) {
 		period := cmp.Or(r.CPUPeriod, defaultCPUPeriod)
 		properties = append(properties, property("CPUQuotaPerSecUSec", uint64(r.CPUQuota)*uint64(time.Second/time.Microsecond)/period))
 	}
-	return properties
+	if r.MemoryReservation > 0 {
+		properties = append(properties, property("MemoryLow", uint64(r.MemoryReservation)))
+	}
+	if r.Memory > 0 && r.MemorySwap >= r.Memory {
+		properties = append(properties, property("MemorySwapMax", uint64(r.MemorySwap-r.Memory)))
+	}
+	return append(append(properties, setLimits(r)...), ioLimits(r)...)
 }
 
 // limit sets them on a unit that runs, so that systemd agrees with what its

@@ -191,3 +191,30 @@ func TestConvertResources(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestUnitLimits(t *testing.T) {
+	r := protocol.Resources{
+		Memory: 64 << 20, MemorySwap: 96 << 20, MemoryReservation: 32 << 20, CpusetCpus: "0-1,8", CpusetMems: "0", BlkioWeight: 1000,
+		BlkioWeightDevices: []protocol.DeviceRate{{Path: "/dev/sda", Rate: 10}}, BlkioReadBps: []protocol.DeviceRate{{Path: "/dev/sda", Rate: 7}},
+	}
+	got := map[string]any{}
+	for _, p := range unitLimits(&r) {
+		got[p.Name] = p.Value.Value()
+	}
+	want := map[string]any{
+		"MemoryMax": uint64(80 << 20), "MemorySwapMax": uint64(32 << 20), "MemoryLow": uint64(32 << 20), "AllowedCPUs": []byte{3, 1},
+		"AllowedMemoryNodes": []byte{1}, "IOWeight": uint64(10000), "IODeviceWeight": []deviceLimit{{"/dev/sda", 1}},
+		"IOReadBandwidthMax": []deviceLimit{{"/dev/sda", 7}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestParentCgroup(t *testing.T) {
+	for parent, want := range map[string]string{"": "/davit", "/mine/": "/mine", "mine/deep": "/davit/mine/deep", "../../up": "/davit/up"} {
+		if got := parentCgroup(parent); got != want {
+			t.Errorf("%q is %q, want %q", parent, got, want)
+		}
+	}
+}

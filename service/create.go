@@ -168,6 +168,9 @@ func (s *Service) completeConfig(r *davit.Container) ([]string, error) {
 	if s.Network == nil && r.HostConfig.NetworkMode == "bridge" {
 		return nil, davit.Errorf(davit.NotSupported, "networking is disabled (--bridge=none): use --network none or host")
 	}
+	if err := request.CheckParent(r.HostConfig.CgroupParent, s.Runtime.Name() == "systemd"); err != nil {
+		return nil, err
+	}
 	warnings, err := request.Check(r, &s.facts)
 	if err != nil {
 		return nil, err

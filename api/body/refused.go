@@ -54,12 +54,8 @@ var CreateRefusals = []Refusal{
 	{Field: "HostConfig.StorageOpt", Why: ": the size of a container is limited only for overlay over xfs with quota of projects"},
 	{Field: "HostConfig.UsernsMode", Why: noRemap, But: "host", fine: oneOf("host")},
 
-	{Field: "HostConfig.CgroupParent"},
 	{Field: "HostConfig.CpuCount", Why: windows},
 	{Field: "HostConfig.CpuPercent", Why: windows},
-	{Field: "HostConfig.DeviceCgroupRules"},
-	{Field: "HostConfig.DeviceRequests"},
-	{Field: "HostConfig.Devices"},
 	{Field: "HostConfig.IOMaximumBandwidth", Why: windows},
 	{Field: "HostConfig.IOMaximumIOps", Why: windows},
 

@@ -66,6 +66,7 @@ func parseFlags(args []string) (*commandLine, error) {
 	f.StringArrayVar(&c.Labels, "label", nil, "key=value label of the daemon; may be repeated")
 	f.StringArrayVar(&c.InsecureRegistries, "insecure-registry", nil, "registry (host[:port] or CIDR) that may be spoken to without TLS; may be repeated")
 	f.StringVar(&c.CertsDir, "certs-dir", c.CertsDir, "directory of the registries' certificates")
+	f.StringArrayVar(&c.CDISpecDirs, "cdi-spec-dir", c.CDISpecDirs, "directory of CDI specifications; may be repeated")
 	f.StringVar(&c.LogDriver, "log-driver", c.LogDriver, "default log driver of containers: "+strings.Join(logconfig.Drivers(), ", "))
 	f.StringToStringVar(&l.logOpts, "log-opt", nil, "default log option, key=value; may be repeated")
 	f.BoolVar(&c.Init, "init", c.Init, "run containers that do not say otherwise below an init, which forwards signals and reaps processes")
@@ -109,7 +110,7 @@ func (l *commandLine) finish() (err error) {
 // fileKeys maps a flag to its key in the file, where they differ: what can be
 // repeated is plural there, as in dockerd's.
 var fileKeys = map[string]string{
-	"host": "hosts", "default-ulimit": "default-ulimits", "dns-opt": "dns-opts", "label": "labels", "insecure-registry": "insecure-registries", "log-opt": "log-opts",
+	"cdi-spec-dir": "cdi-spec-dirs", "host": "hosts", "default-ulimit": "default-ulimits", "dns-opt": "dns-opts", "label": "labels", "insecure-registry": "insecure-registries", "log-opt": "log-opts",
 }
 
 // load reads the file over the defaults, and the flags over both. A key that

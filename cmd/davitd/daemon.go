@@ -217,7 +217,7 @@ func (d *daemon) runtime() (*libcontainerexec.Runtime, error) {
 	return libcontainerexec.New(libcontainerexec.Options{
 		InitPath: initPath,
 		ExecRoot: d.config.ExecRoot, HolderPath: holder, MonitorPath: monitor,
-		Launcher: d.config.Launcher, FavorDynmods: d.config.FavorDynmods, Log: d.log,
+		Launcher: d.config.Launcher, FavorDynmods: d.config.FavorDynmods, CDISpecDirs: d.config.CDISpecDirs, Log: d.log,
 	})
 }
 

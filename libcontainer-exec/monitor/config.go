@@ -46,7 +46,7 @@ func libcontainerConfig(oci *specs.Spec, id, cgroup string, mknod bool) (*config
 	}
 	if !mknod {
 		r := config.Cgroups.Resources
-		r.Devices = slices.DeleteFunc(r.Devices, func(d *devices.Rule) bool { return d.Allow && d.Permissions == "m" })
+		r.Devices = slices.DeleteFunc(r.Devices, func(d *devices.Rule) bool { return d.Allow && d.Permissions == "m" && d.Major == -1 && d.Minor == -1 })
 	}
 	if readonly {
 		// A name makes the path relative to the own cgroup: the unit's, which

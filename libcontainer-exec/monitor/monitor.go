@@ -93,7 +93,7 @@ func create(req Request) (protocol.Report, error) {
 	}
 	filter := newFilter(req.Filters, oci.Linux.Seccomp)
 	config, err := filter.configure(oci, func(oci *specs.Spec) (*configs.Config, error) {
-		return libcontainerConfig(oci, spec.ID, req.Cgroup, makesDevices(spec.Container.Security))
+		return libcontainerConfig(oci, spec.ID, req.Cgroup, makesDevices(spec.Container.Security) || grantsNodes(spec.Container.DeviceRules))
 	})
 	if err != nil {
 		return protocol.Report{}, err

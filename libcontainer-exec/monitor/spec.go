@@ -14,7 +14,6 @@ import (
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
 	"github.com/moby/profiles/seccomp"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 )
 
 // defaultPath is what Docker gives a Linux container whose image sets no PATH.
@@ -78,10 +77,8 @@ func ociSpec(spec *protocol.Spec, req Request, join *joining) (*specs.Spec, erro
 		// unless it is told otherwise: one of them is a peer of the host's.
 		oci.Linux.RootfsPropagation = "shared"
 	}
-	if c.Security.Privileged {
-		if oci.Linux.Devices, err = hostDevices("/dev"); err != nil {
-			return nil, err
-		}
+	if err := errors.Join(addDevices(oci, c), addEdits(oci, c.Edits)); err != nil {
+		return nil, err
 	}
 	if oci.Linux.Seccomp, err = seccompProfile(c.Security, oci); err != nil {
 		return nil, err
@@ -272,55 +269,4 @@ func seccompProfile(s protocol.Security, oci *specs.Spec) (*specs.LinuxSeccomp, 
 		}
 		return profile, nil
 	}
-}
-
-// hostDevices lists the device nodes below dir, for a privileged container.
-// What devpts and the container's own /dev provide is left out.
-func hostDevices(dir string) ([]specs.LinuxDevice, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("cannot list the host's devices: %w", err)
-	}
-	var devices []specs.LinuxDevice
-	for _, e := range entries {
-		path := filepath.Join(dir, e.Name())
-		switch {
-		case e.IsDir():
-			if slices.Contains([]string{"pts", "shm", "fd", "mqueue"}, e.Name()) {
-				continue
-			}
-			more, err := hostDevices(path)
-			if err != nil {
-				return nil, err
-			}
-			devices = append(devices, more...)
-		case e.Type()&os.ModeDevice != 0 && path != "/dev/console" && path != "/dev/ptmx":
-			if d, ok := device(path); ok {
-				devices = append(devices, d)
-			}
-		}
-	}
-	return devices, nil
-}
-
-// device describes the node at path; not ok when it has gone meanwhile.
-func device(path string) (specs.LinuxDevice, bool) {
-	var st unix.Stat_t
-	if err := unix.Lstat(path, &st); err != nil {
-		return specs.LinuxDevice{}, false
-	}
-	var kind string
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFBLK:
-		kind = "b"
-	case unix.S_IFCHR:
-		kind = "c"
-	default:
-		return specs.LinuxDevice{}, false
-	}
-	mode := os.FileMode(st.Mode & 0o7777)
-	return specs.LinuxDevice{
-		Path: path, Type: kind, FileMode: &mode, UID: &st.Uid, GID: &st.Gid,
-		Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev)),
-	}, true
 }

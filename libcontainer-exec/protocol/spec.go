@@ -2,7 +2,10 @@
 
 package protocol
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Spec is spec.json. The holder reads Holder and leaves Container to the
 // monitor, which makes an OCI runtime spec of it.
@@ -71,6 +74,9 @@ type Container struct {
 	User        string // user[:group], names or numbers
 	GroupAdd    []string
 	Mounts      []Mount
+	Devices     []Device
+	DeviceRules []string        // "c 1:3 rwm"
+	Edits       json.RawMessage // what CDI devices add, a part of an OCI runtime spec
 	OwnNetns    bool
 	Namespaces  Namespaces
 	Security    Security
@@ -90,6 +96,12 @@ type Namespaces struct {
 	Ipc     string // likewise, or "none": its own, and no /dev/shm
 	UTS     string // "host"
 	Cgroup  string // "host", "private", or "": its own on cgroup v2
+}
+
+// Device is a device of the host, or a directory of them, that the container gets.
+type Device struct {
+	Source, Target string
+	Access         string // of r, w and m
 }
 
 // Host is the namespace of the host; no id is like it.

@@ -3,6 +3,7 @@
 package request
 
 import (
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -204,6 +205,22 @@ func checkBlkio(r *davit.Resources, _ *davit.HostFacts, _ bool) error {
 		if !strings.HasPrefix(d.Path, "/dev/") {
 			return invalid("bad format for device path: %s", d.Path)
 		}
+	}
+	return nil
+}
+
+// slice is the name of a systemd slice (systemd.unit(5), systemd.slice(5)).
+var slice = regexp.MustCompile(`^[a-zA-Z0-9:_.][a-zA-Z0-9:_.\\-]*\.slice$`)
+
+// CheckParent refuses a cgroup parent that the launcher cannot use: a slice is
+// what systemd has, else it is a path.
+func CheckParent(parent string, systemd bool) error {
+	switch {
+	case parent == "":
+	case systemd && !slice.MatchString(parent):
+		return invalid("cgroup-parent for systemd cgroup should be a valid slice named as \"xxx.slice\", and is %q", parent)
+	case !systemd && (strings.ContainsRune(parent, 0) || slices.Contains(strings.Split(parent, "/"), "..")):
+		return invalid("invalid cgroup-parent %q: it is a path without ..", parent)
 	}
 	return nil
 }

@@ -159,7 +159,7 @@ func (s *System) info(context.Context, *engine.Job, davit.Info) (davit.EngineInf
 		CgroupDriver: "cgroupfs", Launcher: s.Launcher, FirewallBackend: s.Host.Firewall(), KernelVersion: s.Facts.KernelVersion,
 		OperatingSystem: s.Facts.OperatingSystem, OSVersion: s.Facts.OSVersion, OSType: "linux", Architecture: s.Facts.Architecture,
 		NCPU: s.Facts.NCPU, MemTotal: s.Facts.MemTotal, DataRoot: cfg.DataRoot, Labels: cfg.Labels,
-		InsecureRegistries: cfg.InsecureRegistries, Goroutines: runtime.NumGoroutine(), Time: time.Now(), Debug: cfg.Debug,
+		InsecureRegistries: cfg.InsecureRegistries, CDISpecDirs: cfg.CDISpecDirs, Goroutines: runtime.NumGoroutine(), Time: time.Now(), Debug: cfg.Debug,
 		Seccomp: s.Facts.Seccomp, EventsListeners: s.Host.Listeners(),
 		Cgroups: s.Facts.Cgroups, LogDriver: cfg.LogDriver, LogDrivers: logconfig.Drivers(),
 	}
