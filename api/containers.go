@@ -4,6 +4,7 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -232,11 +233,13 @@ func waitContainer(c *call) error {
 	if err != nil && c.status == 0 {
 		return err
 	}
-	reply := container.WaitResponse{StatusCode: int64(exit.Code)}
 	if err != nil {
-		reply.StatusCode = -1
-		exit.Error = err.Error()
+		// No exit status is known, and clients print any that they are given. What
+		// is no JSON they show as the error that it is.
+		_, _ = fmt.Fprintf(out, "cannot wait for container %s: %v\n", c.name, err) // to a client that may have gone
+		return nil
 	}
+	reply := container.WaitResponse{StatusCode: int64(exit.Code)}
 	if exit.Error != "" {
 		reply.Error = &container.WaitExitError{Message: exit.Error}
 	}
