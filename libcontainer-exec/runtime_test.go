@@ -83,7 +83,6 @@ func TestCreateFails(t *testing.T) {
 		{"bad ulimit", host1(func(c *davit.HostConfig) { c.Ulimits = []davit.Ulimit{{Name: "wings"}} }), davit.InvalidConfiguration, "invalid ulimit type: wings", false},
 		{"bad seccomp", host1(func(c *davit.HostConfig) { c.SecurityOpt = []string{"seccomp={"} }), davit.InvalidConfiguration, "cannot use the seccomp profile", false},
 		{"bad sysctl", host1(func(c *davit.HostConfig) { c.Sysctls = map[string]string{"kernel.panic": "1"} }), davit.InvalidConfiguration, "kernel.panic", false},
-		{"init", host1(func(c *davit.HostConfig) { c.Init = new(true) }), davit.NotSupported, "--init", false},
 		{"no layers", func(l *davit.Launch) { l.Rootfs.Lower = nil }, davit.Failed, "no layers", false},
 		{"missing layer", func(l *davit.Launch) { l.Rootfs.Lower = []string{"/nosuch-layer"} }, davit.Failed, "/nosuch-layer", false},
 	} {
