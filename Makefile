@@ -81,6 +81,11 @@ test-boot: build deb rpm ## only the booted tree
 test-vm: build deb ## only the booted tree as a virtual machine: cgroup v2 and Debian's kernel, by qemu
 	go test -count=1 -v -timeout 20m $(EXECAS) -run VM ./test/boot
 
+FUZZTIME ?= 5m
+.PHONY: fuzz
+fuzz: ## every fuzz target of the tree for FUZZTIME (5m), one after another; FUZZ=name has those that match
+	@$(SUDO) test/fuzz/fuzz.sh '$(FUZZTIME)' '$(FUZZ)'
+
 .PHONY: bench
 bench: build ## Davit beside Debian's dockerd: median of 20, interleaved
 	@packaging/deps.sh $(DEPS_RUN) $(DEPS_DEMO) docker.io

@@ -51,7 +51,7 @@ func Check(r *davit.Container, host *davit.HostFacts) (warnings []string, err er
 	if warnings, err = Limits(&h.Resources, host, false); err != nil {
 		return nil, err
 	}
-	for _, check := range []func(*davit.HostConfig, *davit.HostFacts) error{checkNetwork, checkRestart, checkSecurity, checkDevices, checkOther} {
+	for _, check := range []func(*davit.HostConfig, *davit.HostFacts) error{checkNetwork, checkRestart, checkSecurity, checkDevices, checkHosts, checkOther} {
 		if err := check(h, host); err != nil {
 			return nil, err
 		}

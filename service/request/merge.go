@@ -3,9 +3,7 @@
 package request
 
 import (
-	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -88,32 +86,4 @@ func WithDefaults(given []davit.Ulimit, defaults map[string]davit.Ulimit) []davi
 		}
 	}
 	return given
-}
-
-// HostsFile is /etc/hosts of a container: hosts(5).
-func HostsFile(rec *davit.Container) []byte {
-	var b strings.Builder
-	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" +
-		"fe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n")
-	var gateway netip.Addr
-	for _, ep := range rec.Endpoints {
-		gateway = ep.Gateway
-	}
-	for _, h := range rec.HostConfig.ExtraHosts {
-		name, addr, ok := strings.Cut(h, ":")
-		if ok && addr == "host-gateway" && gateway.IsValid() {
-			addr = gateway.String()
-		}
-		if ok {
-			fmt.Fprintf(&b, "%s\t%s\n", addr, name)
-		}
-	}
-	for _, ep := range rec.Endpoints {
-		names := rec.Config.Hostname
-		if rec.Config.Domainname != "" {
-			names = rec.Config.Hostname + "." + rec.Config.Domainname + " " + names
-		}
-		fmt.Fprintf(&b, "%s\t%s\n", ep.Address.Addr(), names)
-	}
-	return []byte(b.String())
 }

@@ -95,7 +95,6 @@ func TestCreateConfined(t *testing.T) {
 			s.Host.MaskedPaths, s.Host.ReadonlyPaths = []string{"/etc/group"}, []string{"/home"}
 		}, "wc -c </etc/group; touch /home/x 2>/dev/null || echo read-only", "0\nread-only"},
 		{"system paths unconfined", func(s *spec) {
-
 			s.Host.MaskedPaths, s.Host.ReadonlyPaths = []string{}, []string{}
 		}, "grep -c ' /proc/' /proc/mounts || true", "0"},
 		{"a device that is not given", func(*spec) {}, "mknod /tmp/mem c 1 1 2>/dev/null && head -c 1 /tmp/mem 2>/dev/null | wc -c || echo 0", "0"},
