@@ -101,6 +101,47 @@ func TestCreateConfined(t *testing.T) {
 	})
 }
 
+func TestCreateNamespaces(t *testing.T) {
+	e := daemon(t)
+	other := e.start(t, idle(func(s *spec) { s.Name = "namespaces"; s.Host.IpcMode = "shareable" }))
+	pid := e.inspect(t, other).State.Pid
+	of := func(p, kind string) string {
+		link, err := os.Readlink(filepath.Join("/proc", p, "ns", kind))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return link
+	}
+	theirs := func(kind string) string { return of(itoa(pid), kind) }
+	ours := func(kind string) string {
+		// The daemon's, which may live in another namespace than this process.
+		return of("self", kind)
+	}
+	ns := func(kind string) string { return "readlink /proc/self/ns/" + kind }
+	for _, kind := range []string{"pid", "ipc", "uts", "cgroup", "mnt", "net"} {
+		if kind == "cgroup" && !e.cgroup2 {
+			continue // the host's is the default there
+		}
+		if theirs(kind) == ours(kind) {
+			t.Errorf("the container is in the %s namespace of the host", kind)
+		}
+	}
+	seeAll(t, []seen{
+		{"pid of the host", func(s *spec) { s.Host.PidMode = "host" }, ns("pid"), ours("pid")},
+		{"pid of another", func(s *spec) { s.Host.PidMode = "container:namespaces" }, ns("pid"), theirs("pid")},
+		{"ipc of the host", func(s *spec) { s.Host.IpcMode = "host" }, ns("ipc"), ours("ipc")},
+		{"ipc of another", func(s *spec) { s.Host.IpcMode = "container:namespaces" }, ns("ipc"), theirs("ipc")},
+		{"ipc none", func(s *spec) { s.Host.IpcMode = "none" }, "grep -c /dev/shm /proc/mounts || true", "0"},
+		{"uts of the host", func(s *spec) { s.Host.UTSMode = "host" }, ns("uts"), ours("uts")},
+		{"cgroup of the host", func(s *spec) { s.Host.CgroupnsMode = "host" }, ns("cgroup"), ours("cgroup")},
+		{"cgroup private", func(s *spec) { s.Host.CgroupnsMode = "private" }, "cat /proc/self/cgroup | grep -v ':/$' | wc -l", "0"},
+		{"userns of the host", func(s *spec) { s.Host.UsernsMode = "host" }, ns("user"), ours("user")},
+		{"network of the host", func(s *spec) { s.Host.NetworkMode = "host" }, ns("net"), ours("net")},
+		{"network of another", func(s *spec) { s.Host.NetworkMode = "container:namespaces" }, ns("net"), theirs("net")},
+		{"no network", func(s *spec) { s.Host.NetworkMode = "none" }, "ip -o link | wc -l", "1"},
+	})
+}
+
 func TestCreateMounts(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "file"), []byte("of the host\n"), 0o644); err != nil {
@@ -167,6 +208,7 @@ func TestCreateRefused(t *testing.T) {
 		{"ulimit", func(s *spec) { s.Host.Ulimits = []*container.Ulimit{{Name: "hope", Soft: 1, Hard: 1}} }, "hope"},
 		{"storage option", func(s *spec) { s.Host.StorageOpt = map[string]string{"magic": "1"} }, "StorageOpt"},
 		{"name", func(s *spec) { s.Name = "a/b" }, "a/b"},
+		{"extra host", func(s *spec) { s.Host.ExtraHosts = []string{"nowhere"} }, "nowhere"},
 	} {
 		t.Run(row.line, func(t *testing.T) {
 			id, _, err := e.tryCreate(t, sh("true", row.ask))

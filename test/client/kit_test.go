@@ -275,3 +275,5 @@ func check(t testing.TB, what, got, want string) {
 }
 
 func ptr[T any](v T) *T { return &v }
+
+func itoa(n int) string { return strconv.Itoa(n) }
