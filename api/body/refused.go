@@ -47,7 +47,7 @@ var CreateRefusals = []Refusal{
 	{Field: "ArgsEscaped", Why: windows},
 	{Field: "NetworkDisabled", Why: ": use HostConfig.NetworkMode none"},
 
-	{Field: "HostConfig.Cgroup"},
+	{Field: "HostConfig.Cgroup", Why: ": the cgroup of another container is not joined; use HostConfig.CgroupParent"},
 	{Field: "HostConfig.Isolation", Why: windows, But: "default", fine: oneOf("default")},
 	{Field: "HostConfig.Links", Why: nowhere},
 	{Field: "HostConfig.Runtime", Why: ": the runtime is part of Davit", But: "runc", fine: oneOf("runc")},
