@@ -42,7 +42,6 @@ var unfilled = map[string]map[string]string{
 		"UsageData":     "only GET /system/df measures it",
 	},
 	"GET /info": {
-		"CDISpecDirs":                         "not told yet",
 		"Containerd":                          "there is none",
 		"DiscoveredDevices":                   "not told yet",
 		"ExperimentalBuild":                   "false",
