@@ -228,7 +228,7 @@ const programTimeout = time.Second
 // ended. Until then a signal would meet libcontainer's handlers.
 func (r *run) awaitProgram(before [2]uint64) {
 	deadline := time.Now().Add(programTimeout)
-	for wait := 50 * time.Microsecond; time.Now().Before(deadline); wait = min(2*wait, 2*time.Millisecond) {
+	for wait := 50 * time.Microsecond; time.Now().Before(deadline); wait = min(2*wait, 400*time.Microsecond) {
 		if executable(r.pid) != before {
 			return
 		}
