@@ -81,7 +81,11 @@ func (s *Lister) List(_ context.Context, _ *engine.Job, q davit.Containers) ([]d
 	for _, rec := range recs {
 		info := davit.ContainerInfo{Container: rec, Image: images[rec.ImageID], SizeRw: -1, SizeRootFs: -1}
 		if q.Size {
-			if err := s.measure(&info); err != nil {
+			err := s.measure(&info)
+			if err != nil && s.gone(rec.ID) {
+				continue
+			}
+			if err != nil {
 				return nil, err
 			}
 		}
@@ -123,9 +127,20 @@ func (s *Lister) Inspect(_ context.Context, _ *engine.Job, q davit.ContainerInsp
 		info.UpperDir, info.LowerDirs = root.Upper, root.Lower
 	}
 	if q.Size {
-		return info, s.measure(&info)
+		err := s.measure(&info)
+		if err != nil && s.gone(rec.ID) {
+			err = davit.Errorf(davit.NoSuchContainer, "No such container: %s", q.Container)
+		}
+		return info, err
 	}
 	return info, nil
+}
+
+// gone tells whether a container has been removed, or is about to: its files go
+// before it does.
+func (s *Lister) gone(id string) bool {
+	rec, err := s.Host.Find(id)
+	return davit.CodeOf(err) == davit.NoSuchContainer || err == nil && rec.State.Status == davit.StatusRemoving
 }
 
 // measure fills in the sizes of a container's writable layer and root.
