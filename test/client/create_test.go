@@ -59,6 +59,7 @@ func TestCreateProcess(t *testing.T) {
 		}, "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/shmmax", "0\n12345"},
 		{"oom score", func(s *spec) { s.Host.OomScoreAdj = 321 }, "cat /proc/self/oom_score_adj", "321"},
 		{"tty", func(s *spec) { s.Host.ConsoleSize = [2]uint{33, 77} }, "test -t 0 || echo no terminal", "no terminal"},
+		{"init", func(s *spec) { s.Host.Init = ptr(true) }, "tr '\\0' ' ' </proc/1/cmdline; echo; echo $$", "~(?s)^.*init.*\n[^1]"},
 		{"annotations are kept", func(s *spec) { s.Host.Annotations = map[string]string{"a": "b"} }, "true", ""},
 	})
 }
@@ -98,6 +99,25 @@ func TestCreateConfined(t *testing.T) {
 			s.Host.MaskedPaths, s.Host.ReadonlyPaths = []string{}, []string{}
 		}, "grep -c ' /proc/' /proc/mounts || true", "0"},
 		{"a device that is not given", func(*spec) {}, "mknod /tmp/mem c 1 1 2>/dev/null && head -c 1 /tmp/mem 2>/dev/null | wc -c || echo 0", "0"},
+	})
+}
+
+// TestCreateDevices opens the kernel's log, which no container can by itself; to
+// open it is all.
+func TestCreateDevices(t *testing.T) {
+	if _, err := os.Stat("/dev/kmsg"); err != nil {
+		t.Skip("needs /dev/kmsg")
+	}
+	give := func(permissions string) func(*spec) {
+		return func(s *spec) {
+			s.Host.Devices = []container.DeviceMapping{{PathOnHost: "/dev/kmsg", PathInContainer: "/dev/messages", CgroupPermissions: permissions}}
+		}
+	}
+	seeAll(t, []seen{
+		{"device", give("rwm"), "stat -c %t:%T /dev/messages; (: >/dev/messages) && echo open", "1:b\nopen"},
+		{"device to read", give("r"), "(: >/dev/messages) 2>/dev/null || echo refused", "refused"},
+		{"device rules", func(s *spec) { s.Host.DeviceCgroupRules = []string{"c 1:11 rwm"} }, "mknod /tmp/kmsg c 1 11; (: >/tmp/kmsg) && echo open", "open"},
+		{"no device", func(s *spec) { s.Host.CapAdd = []string{"MKNOD"} }, "mknod /tmp/kmsg c 1 11; (: >/tmp/kmsg) 2>/dev/null || echo refused", "refused"},
 	})
 }
 
@@ -200,6 +220,12 @@ func TestCreateRefused(t *testing.T) {
 		}, "restart policy"},
 		{"network", func(s *spec) { s.Host.NetworkMode = "nowhere" }, "nowhere"},
 		{"log driver", func(s *spec) { s.Host.LogConfig.Type = "pigeon" }, "pigeon"},
+		{"GPU", func(s *spec) {
+			s.Host.DeviceRequests = []container.DeviceRequest{{Driver: "nvidia", Count: -1, Capabilities: [][]string{{"gpu"}}}}
+		}, "gpu"},
+		{"CDI device", func(s *spec) {
+			s.Host.DeviceRequests = []container.DeviceRequest{{Driver: "cdi", DeviceIDs: []string{"example.com/no=such"}}}
+		}, "example.com/no=such"},
 		{"security option", func(s *spec) { s.Host.SecurityOpt = []string{"magic=on"} }, "magic"},
 		{"seccomp profile", func(s *spec) { s.Host.SecurityOpt = []string{`seccomp={"defaultAction":"SCMP_ACT_HOPE"}`} }, "SCMP_ACT_HOPE"},
 		{"memory too small", func(s *spec) { s.Host.Memory = 1000 }, "6MB"},

@@ -446,8 +446,8 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	for _, want := range []string{
-		"volume create", "container create", "network connect", "container start", "container die",
-		"network disconnect", "container rename", "container destroy",
+		"volume create", "container create", "volume mount", "network connect", "container start", "container die",
+		"network disconnect", "volume unmount", "container rename", "container destroy",
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("no event %q in %v", want, got)
@@ -460,6 +460,7 @@ func TestEvents(t *testing.T) {
 		{"type", "volume", func(m events.Message) bool { return m.Type == "volume" }},
 		{"event", "die", func(m events.Message) bool { return m.Action == "die" }},
 		{"label", "k=v", func(m events.Message) bool { return m.Actor.Attributes["k"] == "v" }},
+		{"image", image, func(m events.Message) bool { return m.Actor.Attributes["image"] == image || m.Type == "image" }},
 		{"volume", "events", func(m events.Message) bool { return m.Type == "volume" }},
 		{"network", "bridge", func(m events.Message) bool { return m.Type == "network" }},
 	} {

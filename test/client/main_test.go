@@ -26,11 +26,17 @@ import (
 const (
 	socketVariable = "DAVIT_TEST_SOCKET"
 	echodVariable  = "DAVIT_TEST_ECHOD"
+	slowVariable   = "DAVIT_TEST_SLOW"   // set where times say nothing
 	insideVariable = "DAVIT_TEST_INSIDE" // this is the process in a network namespace of its own
 )
 
-// patience bounds each wait for the daemon.
-const patience = 30 * time.Second
+// patience bounds each wait for the daemon; an emulated processor has more.
+var patience = func() time.Duration {
+	if os.Getenv(slowVariable) != "" {
+		return 3 * time.Minute
+	}
+	return 30 * time.Second
+}()
 
 // image is what the containers are made of: busybox, echod, and users.
 const image = "suite:latest"
