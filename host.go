@@ -15,7 +15,6 @@ type HostFacts struct {
 	Seccomp         bool
 	BootID          string // random_boot_id, proc_sys_kernel(5): another one after each boot
 	AppArmor        bool   // the kernel enforces it
-	SELinux         bool   // likewise
 	Cgroups         CgroupSupport
 }
 

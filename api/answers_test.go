@@ -23,7 +23,7 @@ import (
 // was asked for.
 var unfilled = map[string]map[string]string{
 	"GET /containers/{id}/json": with(endpointUnfilled, map[string]string{
-		"AppArmorProfile":         "there are no profiles yet",
+		"AppArmorProfile":         "what was named is in HostConfig.SecurityOpt",
 		"HostnamePath":            "the files are the monitor's, and have no path on the host",
 		"HostsPath":               "likewise",
 		"ImageManifestDescriptor": "only of images with several manifests, which come later",

@@ -44,6 +44,7 @@ func hostFacts() (davit.HostFacts, error) {
 		f.OperatingSystem = name
 	}
 	f.OSVersion = release["VERSION_ID"]
+	f.AppArmor = libcontainerexec.AppArmorEnabled("/sys")
 	f.Cgroups = libcontainerexec.CgroupSupport("/sys/fs/cgroup", ownCgroup())
 	return f, nil
 }

@@ -99,7 +99,7 @@ func newProcess(p *specs.Process, tty bool) (*libcontainer.Process, error) {
 	process := &libcontainer.Process{
 		Args: p.Args, Env: p.Env, Cwd: p.Cwd,
 		UID: int(p.User.UID), GID: int(p.User.GID),
-		NoNewPrivileges: &p.NoNewPrivileges,
+		NoNewPrivileges: &p.NoNewPrivileges, AppArmorProfile: p.ApparmorProfile,
 		// Warnings and worse, in logrus's numbers. Left empty it is all that its C
 		// part has to say, thirty lines that are encoded, passed and decoded.
 		LogLevel: "3",

@@ -157,6 +157,7 @@ func initProcess(spec *protocol.Spec) (*specs.Process, error) {
 		Capabilities:    caps,
 		Rlimits:         rlimits,
 		NoNewPrivileges: c.Security.NoNewPrivileges,
+		ApparmorProfile: appArmorProfile(&c.Security),
 	}
 	p.User.Umask = c.Umask
 	if score, ok := oomScore(c.OomScore); ok {
@@ -202,7 +203,17 @@ func execProcess(spec *protocol.Spec, x *protocol.ExecSpec, root string) (*specs
 		Capabilities:    caps,
 		Rlimits:         rlimits,
 		NoNewPrivileges: c.Security.NoNewPrivileges && !x.Privileged,
+		ApparmorProfile: appArmorProfile(&security),
 	}, nil
+}
+
+// appArmorProfile is the loaded profile that the user named; "" is to stay as
+// the monitor is, which is unconfined.
+func appArmorProfile(s *protocol.Security) string {
+	if s.AppArmor == protocol.Unconfined {
+		return ""
+	}
+	return s.AppArmor
 }
 
 func consoleSize(rows, cols uint16) *specs.Box {

@@ -22,8 +22,10 @@ func checkSecurity(h *davit.HostConfig, host *davit.HostFacts) error {
 		return err
 	case o.AppArmor != "" && o.AppArmor != davit.AppArmorUnconfined && !host.AppArmor:
 		return invalid("cannot use AppArmor profile %q: the host does not have AppArmor; leave the option out, or use apparmor=unconfined", o.AppArmor)
-	case !host.SELinux && slices.ContainsFunc(o.Labels, func(l string) bool { return l != "disable" }):
-		return invalid("cannot use label=%s: the host does not have SELinux; leave the option out, or use label=disable", o.Labels[0])
+	case slices.ContainsFunc(o.Labels, func(l string) bool { return l != "disable" }):
+		return davit.Errorf(davit.NotSupported, "cannot use label=%s: SELinux labels are not set by this version; leave the option out, or use label=disable", o.Labels[0])
+	case o.WritableCgroups && h.CgroupnsMode != "private":
+		return invalid("cannot make cgroups writable in the host's cgroup namespace: use cgroup namespace mode private")
 	case o.Seccomp != "" && o.Seccomp != davit.SeccompUnconfined && !host.Seccomp:
 		return invalid("seccomp is not enabled in your kernel, cannot run a custom seccomp profile")
 	}
