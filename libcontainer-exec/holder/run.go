@@ -359,14 +359,16 @@ func (h *holder) runMonitor(args []string, stdio []int, cancel <-chan struct{}) 
 	var report protocol.Report
 	fds, recvErr := conn.Receive(&report)
 	protocol.CloseFDs(fds)
-	status := <-exited // only then are its children ours
 	close(gone)
 	watcher.Wait()
-	switch {
-	case recvErr != nil:
-		return nil, fmt.Errorf("the monitor ended without a report (exit status %d, see %s)", exitCode(status), protocol.LogFile)
-	case report.Error != nil:
-		return nil, report.Error
+	if recvErr == nil && report.Error == nil {
+		// It leaves now. What it made becomes ours when it has, alive or ended: the
+		// monitor waits for nobody, so the pid stays what it is until we do.
+		return &report, nil
 	}
-	return &report, nil
+	status := <-exited // it still cleans up
+	if recvErr != nil {
+		return nil, fmt.Errorf("the monitor ended without a report (exit status %d, see %s)", exitCode(status), protocol.LogFile)
+	}
+	return nil, report.Error
 }
