@@ -148,21 +148,16 @@ func (r *ring) close() error {
 // drain hands the records on, for as long as the log is open.
 func (r *ring) drain() {
 	defer close(r.ended)
-	text := make([]byte, MaxLine)
-	for {
-		rec, ok := r.take(text)
-		if !ok {
-			return
-		}
-		err := r.to.record(&rec)
-		if err != nil {
+	text, rec := make([]byte, MaxLine), &record{}
+	for r.take(rec, text) {
+		if err := r.to.record(rec); err != nil {
 			r.fail(err)
 		}
 	}
 }
 
 // take waits for the oldest record and moves it to text.
-func (r *ring) take(text []byte) (record, bool) {
+func (r *ring) take(rec *record, text []byte) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.used == 0 {
@@ -170,19 +165,19 @@ func (r *ring) take(text []byte) (record, bool) {
 	}
 	for r.used == 0 {
 		if r.closed {
-			return record{}, false
+			return false
 		}
 		r.more.Wait()
 	}
 	var h [ringHeader]byte
 	r.get(h[:], 0)
-	rec := record{
+	*rec = record{
 		text: text[:binary.LittleEndian.Uint32(h[:])], stream: Stream(h[4]), end: h[5] == 1,
 		part: int32(binary.LittleEndian.Uint32(h[6:])), line: binary.LittleEndian.Uint64(h[10:]), at: int64(binary.LittleEndian.Uint64(h[18:])),
 	}
 	r.get(rec.text, ringHeader)
 	r.advance(ringHeader + len(rec.text))
-	return rec, true
+	return true
 }
 
 // settle has the log write what it has, and gives back what a flood filled;

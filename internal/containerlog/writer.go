@@ -59,6 +59,7 @@ type Writer struct {
 	to    sink // nil: closed
 	lines [3]line
 	last  uint64 // the latest number of a line that has parts
+	rec   record // the one at hand: on the stack it would be garbage of each call
 }
 
 // line is the state of a stream between two newlines.
@@ -90,7 +91,8 @@ func (w *Writer) Write(stream Stream, p []byte) error {
 	}
 	var failed error
 	l := &w.lines[stream]
-	r := record{stream: stream}
+	r := &w.rec
+	r.stream = stream
 	for len(p) > 0 {
 		room := MaxLine - len(l.text)
 		n := bytes.IndexByte(p[:min(room, len(p))], '\n')
@@ -108,10 +110,10 @@ func (w *Writer) Write(stream Stream, p []byte) error {
 		}
 		if l.at == 0 && r.end { // the common case: a line within one call
 			r.at, r.part = now, 0
-			failed = first(failed, w.to.record(&r))
+			failed = first(failed, w.to.record(r))
 			continue
 		}
-		failed = first(failed, w.piece(l, &r, now))
+		failed = first(failed, w.piece(l, r, now))
 	}
 	return first(failed, w.to.flush())
 }
@@ -176,7 +178,8 @@ func (w *Writer) flush() error {
 		if len(l.text) > 0 {
 			text := l.text
 			l.text = nil
-			failed = first(failed, w.piece(l, &record{stream: stream, text: text}, l.at))
+			w.rec.stream, w.rec.end, w.rec.text = stream, false, text
+			failed = first(failed, w.piece(l, &w.rec, l.at))
 			l.text = text[:0]
 		}
 		l.at, l.parts = 0, 0

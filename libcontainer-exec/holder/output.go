@@ -81,6 +81,7 @@ func (r *run) pump(stream containerlog.Stream, f *os.File) {
 	if err != nil {
 		return
 	}
+	in := newReader(raw)
 	small := make([]byte, smallChunk)
 	buf, failing := small, false // a full disk is complained about once, not once a line
 	big := false
@@ -88,7 +89,7 @@ func (r *run) pump(stream containerlog.Stream, f *os.File) {
 		if big {
 			_ = f.SetReadDeadline(time.Now().Add(calm)) // refused: the memory stays
 		}
-		n, err := readOnce(raw, buf)
+		n, err := in.read(buf)
 		if n > 0 {
 			r.output(stream, buf[:n], &failing)
 		}
@@ -114,20 +115,36 @@ func (r *run) pump(stream containerlog.Stream, f *os.File) {
 	}
 }
 
-// readOnce reads what there is, and waits for there to be something.
-func readOnce(raw syscall.RawConn, buf []byte) (n int, err error) {
-	waited := raw.Read(func(fd uintptr) bool {
+// reader reads a descriptor. It makes no garbage: a heap of some hundred
+// kilobytes is not collected before it has come to four megabytes.
+type reader struct {
+	raw syscall.RawConn
+	try func(fd uintptr) bool
+	buf []byte
+	n   int
+	err error
+}
+
+func newReader(raw syscall.RawConn) *reader {
+	r := &reader{raw: raw}
+	r.try = func(fd uintptr) bool {
 		for {
-			n, err = unix.Read(int(fd), buf)
-			if err != unix.EINTR {
-				return err != unix.EAGAIN
+			r.n, r.err = unix.Read(int(fd), r.buf)
+			if r.err != unix.EINTR {
+				return r.err != unix.EAGAIN
 			}
 		}
-	})
-	if waited != nil {
-		return 0, waited
 	}
-	return max(n, 0), err
+	return r
+}
+
+// read reads what there is, and waits for there to be something.
+func (r *reader) read(buf []byte) (int, error) {
+	r.buf = buf
+	if err := r.raw.Read(r.try); err != nil {
+		return 0, err
+	}
+	return max(r.n, 0), r.err
 }
 
 // output passes on what the container wrote.
