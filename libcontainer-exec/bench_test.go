@@ -118,11 +118,11 @@ func (h *host) flood(config davit.LogConfig) map[string]float64 {
 	var state protocol.State
 	h.must(protocol.ReadFile(filepath.Join(h.rt.dir(l.Container.ID), protocol.StateFile), &state))
 	used := processorTime(h, state.Holder)
-	most := resident(h, state.Holder)
+	most := residentSize(h, state.Holder)
 	calm, cancel := context.WithTimeout(h.t.Context(), 1500*time.Millisecond)
 	defer cancel()
 	<-calm.Done()
-	after := resident(h, state.Holder)
+	after := residentSize(h, state.Holder)
 	h.must(theirs.Close())
 	h.must(<-attached)
 	h.await(p)
@@ -143,7 +143,7 @@ func processorTime(h *host, pid int) float64 {
 	return ticks / 100
 }
 
-func resident(h *host, pid int) float64 {
+func residentSize(h *host, pid int) float64 {
 	status, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	h.must(err)
 	_, rest, _ := strings.Cut(string(status), "VmRSS:")

@@ -17,6 +17,7 @@ import (
 
 	sddbus "github.com/coreos/go-systemd/v22/dbus"
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/logconfig"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
 	"github.com/godbus/dbus/v5"
 )
@@ -32,6 +33,10 @@ const (
 	holderTasks  = 32
 	// leaveTimeout bounds the wait for an earlier unit of the same name.
 	leaveTimeout = 5 * time.Second
+	// journalBurst is how many entries a container may write in a second: more than
+	// it can. An interval of 0 would mean journald's own limit (systemd 252), and
+	// journald multiplies this by up to twelve, in 32 bits.
+	journalBurst = 100_000_000
 	// unitExists is the error of StartTransientUnit for a name that is taken.
 	unitExists = "org.freedesktop.systemd1.UnitExists"
 )
@@ -222,8 +227,14 @@ func (s *systemdLauncher) properties(l *launch) []sddbus.Property {
 		property("CollectMode", "inactive-or-failed"),
 		property("OOMPolicy", "continue"),
 		property("SyslogIdentifier", l.c.Name),
-		property("LogExtraFields", fields),
 		sddbus.PropAfter("network.target"),
+	}
+	if h.Log.Driver == logconfig.Journald {
+		// Each entry says whose it is: a field twice in one would be two. And docker
+		// logs is to lose none: docs/decisions/0017-the-journal-is-the-log.md.
+		properties = append(properties, property("LogRateLimitIntervalUSec", uint64(time.Second/time.Microsecond)), property("LogRateLimitBurst", uint32(journalBurst)))
+	} else {
+		properties = append(properties, property("LogExtraFields", fields))
 	}
 	if paths := hostPaths(l); len(paths) > 0 {
 		properties = append(properties, property("RequiresMountsFor", paths))

@@ -67,7 +67,7 @@ func parseFlags(args []string) (*commandLine, error) {
 	f.StringArrayVar(&c.InsecureRegistries, "insecure-registry", nil, "registry (host[:port] or CIDR) that may be spoken to without TLS; may be repeated")
 	f.StringVar(&c.CertsDir, "certs-dir", c.CertsDir, "directory of the registries' certificates")
 	f.StringArrayVar(&c.CDISpecDirs, "cdi-spec-dir", c.CDISpecDirs, "directory of CDI specifications; may be repeated")
-	f.StringVar(&c.LogDriver, "log-driver", c.LogDriver, "default log driver of containers: "+strings.Join(logconfig.Drivers(), ", "))
+	f.StringVar(&c.LogDriver, "log-driver", c.LogDriver, "default log driver of containers: "+strings.Join(logconfig.Drivers(), ", ")+"; auto is journald where systemd starts them, else json-file")
 	f.StringToStringVar(&l.logOpts, "log-opt", nil, "default log option, key=value; may be repeated")
 	f.BoolVar(&c.Init, "init", c.Init, "run containers that do not say otherwise below an init, which forwards signals and reaps processes")
 	f.StringVar(&c.InitPath, "init-path", c.InitPath, "the init, a static program; by default davit-init beside davitd or in its libexec directory")
@@ -186,8 +186,8 @@ func validate(c *davit.Config) error {
 		return fmt.Errorf("invalid ip %s: it must be an IPv4 address", c.IP)
 	case c.ShutdownTimeout < 0:
 		return fmt.Errorf("invalid shutdown-timeout %d: it must not be negative", c.ShutdownTimeout)
-	case !slices.Contains(logconfig.Drivers(), c.LogDriver):
-		return fmt.Errorf("invalid log-driver %q: use %s", c.LogDriver, strings.Join(logconfig.Drivers(), ", "))
+	case c.LogDriver != logconfig.Auto && !slices.Contains(logconfig.Drivers(), c.LogDriver):
+		return fmt.Errorf("invalid log-driver %q: use auto, %s", c.LogDriver, strings.Join(logconfig.Drivers(), ", "))
 	}
 	for _, h := range c.Hosts {
 		path, unix := strings.CutPrefix(h, "unix://")

@@ -23,6 +23,21 @@ const (
 	None     = "none"
 )
 
+// Auto stands for the driver that suits the host: see [Choose].
+const Auto = "auto"
+
+// Choose returns what a driver called "" or [Auto] is: journald where each
+// container is a unit, unless the options ask for what only a file has; else
+// json-file.
+func Choose(units bool, config map[string]string) string {
+	if units {
+		if _, err := Parse(Journald, config); err == nil {
+			return Journald
+		}
+	}
+	return JSONFile
+}
+
 // Drivers returns the names of all drivers.
 func Drivers() []string { return []string{JSONFile, Local, Journald, None} }
 

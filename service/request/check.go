@@ -144,8 +144,16 @@ func CheckTexts(c *davit.ContainerConfig) error {
 }
 
 // CompleteLog fills in the daemon's driver, and of its options those that the
-// container does not give, if it logs by the same driver.
-func CompleteLog(c, daemon davit.LogConfig) davit.LogConfig {
+// container does not give, if it logs by the same driver. units says that each
+// container is a unit of systemd's.
+func CompleteLog(c, daemon davit.LogConfig, units bool) davit.LogConfig {
+	auto := daemon.Type == logconfig.Auto
+	if auto {
+		daemon.Type = logconfig.Choose(units, daemon.Config)
+	}
+	if c.Type == "" && auto {
+		daemon.Type = logconfig.Choose(units, MergeMap(daemon.Config, c.Config))
+	}
 	if c.Type == "" {
 		c.Type = daemon.Type
 	}
@@ -157,6 +165,9 @@ func CompleteLog(c, daemon davit.LogConfig) davit.LogConfig {
 
 // CheckLog refuses a log driver that there is not, and options that it has not.
 func CheckLog(c davit.LogConfig) error {
+	if c.Type == logconfig.Auto {
+		c.Type = logconfig.Choose(true, c.Config)
+	}
 	if !slices.Contains(logconfig.Drivers(), c.Type) {
 		return davit.Errorf(davit.NotSupported, "log driver %q is not supported: use %s", c.Type, strings.Join(logconfig.Drivers(), ", "))
 	}
