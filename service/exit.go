@@ -38,6 +38,9 @@ func (s *Service) apply(c *container, u davit.Update) {
 			r.State.Status, r.State.Pid = davit.StatusRestarting, 0
 			r.State.ExitCode, r.State.OOMKilled = u.Exit.Code, u.Exit.OOMKilled
 			r.State.FinishedAt, r.Restarts = u.Exit.At, u.Restarts
+			// Who waits for an exit has one, as in Docker. The lock of c is held.
+			c.exits++
+			c.lastEnd = u.Exit
 		})
 		s.events.Die(&rec, u.Exit)
 	case davit.StatusExited, davit.StatusDead:
