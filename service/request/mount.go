@@ -145,7 +145,7 @@ func checkTmpfs(target, options string) error {
 	}
 	for _, o := range strings.Split(options, ",") {
 		key, value, valued := strings.Cut(o, "=")
-		if (valued && (value == "" || !slices.Contains(tmpfsKeys, key))) || (!valued && !slices.Contains(tmpfsFlags, key)) {
+		if (valued && (value == "" || strings.ContainsRune(value, 0) || !slices.Contains(tmpfsKeys, key))) || (!valued && !slices.Contains(tmpfsFlags, key)) {
 			return invalid("invalid tmpfs option %q of %s: use %s or %s=", o, target, strings.Join(tmpfsFlags, ", "), strings.Join(tmpfsKeys, "=, "))
 		}
 	}
