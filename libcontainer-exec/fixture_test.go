@@ -18,6 +18,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/davit-engine/davit/libcontainer-exec/cgroup"
+	"go.uber.org/goleak"
 )
 
 // binaries are built once for all tests.
@@ -29,6 +30,10 @@ var binaries struct {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
 	for _, dir := range cgroup.Dirs(directCgroup) {
 		_ = os.Remove(dir) // refused while another engine has containers
 	}

@@ -4,6 +4,7 @@ package boot_test
 
 import (
 	"maps"
+	"os"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -49,6 +50,20 @@ func TestClient(t *testing.T) {
 	drives(".", 4*time.Minute)(t, g)
 }
 
+// TestClientVM has them drive the daemon of a virtual machine, with Debian's own
+// kernel and cgroup v2: those that are about cgroups and namespaces. Without the
+// help of the processor they take minutes.
+func TestClientVM(t *testing.T) {
+	require(t, "qemu-system-x86_64", "mke2fs", "debugfs", "mmdebstrap", "ip", "nsenter")
+	tree, _ := trees(t, "vm", os.Getenv("DAVIT_BOOT_SUITE"))
+	files := suite(t)
+	maps.Copy(files, tools(t))
+	g := boot(t, &vm{}, tree, files)
+	g.must("dpkg --install /davit.deb")
+	g.must(often)
+	drives("^(TestLimit|TestUpdate|TestStats|TestPause|TestCreateNamespaces|TestHealthchecks$)", 8*time.Minute)(t, g)
+}
+
 var failed = regexp.MustCompile(`(?m)^\s*(--- FAIL|test/client:|panic:)`)
 
 // drives runs the tests of test/client that match, against the guest's daemon,
@@ -56,8 +71,12 @@ var failed = regexp.MustCompile(`(?m)^\s*(--- FAIL|test/client:|panic:)`)
 func drives(run string, within time.Duration) func(t *testing.T, g *guest) {
 	return func(t *testing.T, g *guest) {
 		begin := time.Now()
+		slow := ""
+		if g.slow {
+			slow = "yes"
+		}
 		g.must(`rm -f /client.*
-(DAVIT_TEST_SOCKET=/run/davit/davit.sock DAVIT_TEST_ECHOD=/usr/local/bin/echod setsid client.test -test.v -test.timeout ` + within.String() + ` -test.run '` + run + `' >/client.out 2>&1 && echo 0 >/client.code || echo $? >/client.code) >/dev/null 2>&1 </dev/null &`)
+(DAVIT_TEST_SLOW=` + slow + ` DAVIT_TEST_SOCKET=/run/davit/davit.sock DAVIT_TEST_ECHOD=/usr/local/bin/echod setsid client.test -test.v -test.timeout ` + within.String() + ` -test.run '` + run + `' >/client.out 2>&1 && echo 0 >/client.code || echo $? >/client.code) >/dev/null 2>&1 </dev/null &`)
 		g.eventually(within+30*time.Second, "the client's tests have ended", func() bool { return g.run("test -s /client.code").code == 0 })
 		out := g.must("cat /client.out")
 		t.Logf("%d tests and %d skipped in %v", strings.Count(out, "--- PASS"), strings.Count(out, "--- SKIP"), time.Since(begin).Round(time.Second))
