@@ -19,6 +19,9 @@ GOFLAGS_BUILD := -trimpath -buildmode=pie -ldflags '$(LDFLAGS)'
 # There is one holder for each container: at a place of its own choosing the
 # linker's tables would be half a megabyte of memory that is not shared.
 GOFLAGS_HOLDER := -trimpath -ldflags '$(LDFLAGS)'
+# It is executed two times for each start and each exec, and a dynamic loader
+# takes a third of that: docs/decisions/0016-the-monitor-is-static.md.
+GOFLAGS_MONITOR := -trimpath -ldflags '$(LDFLAGS) -linkmode external -extldflags "-static"'
 # Static: it runs on whatever libc an image has, or none.
 CFLAGS_INIT := -std=gnu11 -Os -static -s -Wall -Wextra -Werror
 TOOL    := go tool -modfile=tools/go.mod
@@ -32,7 +35,7 @@ EXECAS  := $(if $(SUDO),-exec '$(SUDO)',)
 THIRD_PARTY := $(patsubst %/go.mod,%,$(wildcard third_party/*/go.mod third_party/*/*/go.mod))
 
 DEPS_BUILD := gcc libc6-dev pkg-config libseccomp-dev
-DEPS_RUN   := iptables iproute2 dbus systemd libseccomp2 procps
+DEPS_RUN   := iptables iproute2 dbus systemd procps
 DEPS_DEMO  := busybox-static curl
 DEPS_TEST  := systemd-container mmdebstrap docker-registry skopeo qemu-system-x86 e2fsprogs redis-tools zstd wget libglib2.0-bin libglib2.0-dev-bin shellcheck libxml2-utils rpm man-db polkitd
 
@@ -55,7 +58,7 @@ build: ## put davitd, davit-monitor, davit-holder, davit-init and davitctl in bi
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/davitd ./cmd/davitd
 	CGO_ENABLED=0 go build $(GOFLAGS_HOLDER) -o bin/davit-holder ./cmd/davit-holder
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/davitctl ./cmd/davitctl
-	CGO_ENABLED=1 go build -tags $(TAGS) $(GOFLAGS_BUILD) -o bin/davit-monitor ./cmd/davit-monitor
+	CGO_ENABLED=1 go build -tags $(TAGS),netgo,osusergo $(GOFLAGS_MONITOR) -o bin/davit-monitor ./cmd/davit-monitor
 	$(CC) $(CFLAGS_INIT) -o bin/davit-init cmd/davit-init/init.c
 
 .PHONY: demo

@@ -10,7 +10,7 @@ modules() {
 	go list -deps -tags seccomp,runc_nocriu -f '{{with .Module}}{{if not (or .Main (and .Replace (not .Replace.Version)))}}{{.Path}}	{{.Version}}	{{.Dir}}{{end}}{{end}}' ./cmd/... | sort -u
 }
 
-echo "Davit's binaries contain the Go standard library and these modules."
+echo "Davit's binaries contain the Go standard library, libseccomp, the GNU C library and these modules."
 list=$(mktemp)
 trap 'rm -f "$list"' EXIT
 modules >"$list"
@@ -22,6 +22,10 @@ entry() {
 }
 
 entry "Go standard library, $(go env GOVERSION)" "$(go env GOROOT)/LICENSE"
+# davit-monitor and davit-init are static: docs/decisions/0016-the-monitor-is-static.md.
+for package in libseccomp-dev libc6-dev; do
+	entry "$package $(dpkg-query --show --showformat '${Version}' "$package"), of Debian" "/usr/share/doc/$package/copyright"
+done
 while IFS='	' read -r path version dir; do
 	found=no
 	for file in "$dir"/LICENSE* "$dir"/LICENCE* "$dir"/COPYING* "$dir"/NOTICE*; do
