@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
@@ -40,6 +41,11 @@ func lookupUser(root, spec string, extra []string) (specs.User, error) {
 			return specs.User{}, fail(protocol.KindDenied, err) // 126, as Docker
 		}
 		gids = append(gids, more...)
+	}
+	for _, id := range append([]int{found.Uid}, gids...) {
+		if id < 0 || id > math.MaxInt32 { // the image's files are taken as they are: "-1" is a number
+			return specs.User{}, fail(protocol.KindDenied, user.ErrRange)
+		}
 	}
 	u := specs.User{UID: uint32(found.Uid), GID: uint32(found.Gid)}
 	seen := make(map[int]bool, len(gids))
