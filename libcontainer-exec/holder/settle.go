@@ -48,15 +48,26 @@ func dropProgram() {
 		return
 	}
 	for line := range bytes.Lines(maps) {
-		fields := bytes.Fields(line) // first-last permissions offset device inode path
-		if len(fields) < 6 || fields[1][1] != '-' || fields[5][0] != '/' {
-			continue // not a file, or written to
-		}
-		from, to, _ := bytes.Cut(fields[0], []byte{'-'})
-		first, err1 := strconv.ParseUint(string(from), 16, 64)
-		last, err2 := strconv.ParseUint(string(to), 16, 64)
-		if err1 == nil && err2 == nil {
-			_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, uintptr(first), uintptr(last-first), unix.MADV_DONTNEED)
+		if first, last, ok := droppable(line); ok {
+			_, _, _ = unix.RawSyscall(unix.SYS_MADVISE, first, last-first, unix.MADV_DONTNEED)
 		}
 	}
+}
+
+// fixedEnd is what a program that is linked to a fixed place lies below, and
+// what the kernel loads elsewhere above. The read-only data of the latter was
+// written to before it became read-only: the file has not what is dropped.
+const fixedEnd = 1 << 32
+
+// droppable tells whether a line of proc_pid_maps(5) is a mapping whose pages
+// the file has, and where it is.
+func droppable(line []byte) (first, last uintptr, ok bool) {
+	fields := bytes.Fields(line) // first-last permissions offset device inode path
+	if len(fields) < 6 || fields[1][1] != '-' || fields[5][0] != '/' {
+		return 0, 0, false // not a file, or written to
+	}
+	from, to, _ := bytes.Cut(fields[0], []byte{'-'})
+	a, err1 := strconv.ParseUint(string(from), 16, 64)
+	b, err2 := strconv.ParseUint(string(to), 16, 64)
+	return uintptr(a), uintptr(b), err1 == nil && err2 == nil && b <= fixedEnd
 }
