@@ -231,25 +231,36 @@ func volumesOf(h *davit.HostConfig, resolved []davit.Mount) (names []string) {
 // with one that is: who writes the files that a privileged container reads is
 // as good as in it. self is the container's id; "" when it does not exist yet.
 func (r *Rules) reason(self string, h *davit.HostConfig, resolved []davit.Mount) string {
-	return r.reasonWithin(maxJoined, self, h, resolved)
+	return search{r, map[string]bool{}}.reason(maxJoined, self, h, resolved)
 }
 
 // maxJoined is how many containers may join one another in a row before nobody
 // but root can tell what comes of it.
 const maxJoined = 16
 
-func (r *Rules) reasonWithin(depth int, self string, h *davit.HostConfig, resolved []davit.Mount) string {
-	if why := r.direct(h, resolved); why != "" {
+// search follows what containers share. Each is looked at once, however many
+// ways lead to it: twenty that each name the one before ten times have 10^20.
+type search struct {
+	*Rules
+	harmless map[string]bool // ids of those that were looked at
+}
+
+func (s search) reason(depth int, self string, h *davit.HostConfig, resolved []davit.Mount) string {
+	if why := s.direct(h, resolved); why != "" {
 		return why
 	}
 	for what, other := range joined(h) {
-		rec, err := r.world.Find(other)
-		if err != nil || depth == 0 || r.reasonWithin(depth-1, rec.ID, &rec.HostConfig, rec.Mounts) != "" {
+		rec, err := s.world.Find(other)
+		if err == nil && s.harmless[rec.ID] {
+			continue
+		}
+		if err != nil || depth == 0 || s.reason(depth-1, rec.ID, &rec.HostConfig, rec.Mounts) != "" {
 			return "it joins the " + what + " of container " + other
 		}
+		s.harmless[rec.ID] = true
 	}
 	for _, name := range volumesOf(h, resolved) {
-		if why := r.volumeReason(self, name); why != "" {
+		if why := s.volumeReason(self, name); why != "" {
 			return why
 		}
 	}

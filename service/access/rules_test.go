@@ -253,6 +253,36 @@ func TestRules(t *testing.T) {
 	}
 }
 
+// impatient is a world that cannot be asked without end.
+type impatient struct {
+	world
+	left *int
+}
+
+func (w impatient) Find(ref string) (davit.Container, error) {
+	if *w.left--; *w.left < 0 {
+		return davit.Container{}, errors.New("asked too often")
+	}
+	return w.world.Find(ref)
+}
+
+// TestManyWays has a chain of containers that each take the volumes of the one
+// before many times: nobody is to keep the daemon busy with so few of them.
+func TestManyWays(t *testing.T) {
+	left := 1000
+	w := impatient{left: &left}
+	var from []string
+	for i := range 12 {
+		id := fmt.Sprint(i)
+		w.records = append(w.records, davit.Container{ID: id, HostConfig: davit.HostConfig{VolumesFrom: from}})
+		from = slices.Repeat([]string{id, id + ":ro"}, 10)
+	}
+	got := access.NewRules(w, binder{}).Create(t.Context(), davit.Create{HostConfig: davit.HostConfig{VolumesFrom: from}})
+	if got.Action != davit.ActionManageContainers {
+		t.Errorf("needs %s (%v) after %d questions", got.Action, got.Details, 1000-left)
+	}
+}
+
 // TestMayBind uses the real file system: who can change what a path means, and
 // what can be left there.
 func TestMayBind(t *testing.T) {
