@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/davit-engine/davit/libcontainer-exec/monitor/filtercache"
@@ -45,6 +46,15 @@ func newFilter(dir string, profile *specs.LinuxSeccomp) filter {
 	return filter{cache, key, cache.Find(key)}
 }
 
+// amid is the filter of a container with these namespaces. Where others see its
+// init they are not to be trusted with what it compiles: that is not kept.
+func (f filter) amid(ns *protocol.Namespaces) filter {
+	if f.kept == nil && ns.Pid != "" {
+		return filter{}
+	}
+	return f
+}
+
 // configure makes libcontainer's configuration, with the stub where the program
 // is there: the whole profile is then not even converted.
 func (f filter) configure(oci *specs.Spec, convert func(*specs.Spec) (*configs.Config, error)) (*configs.Config, error) {
@@ -52,8 +62,13 @@ func (f filter) configure(oci *specs.Spec, convert func(*specs.Spec) (*configs.C
 		oci.Linux.Seccomp = nil
 	}
 	config, err := convert(oci)
-	if err != nil || f.cache == nil {
+	if err != nil {
 		return config, err
+	}
+	// Annotations become labels: none of the user's is to name another's filter.
+	config.Labels = slices.DeleteFunc(config.Labels, func(l string) bool { return strings.HasPrefix(l, filterLabel) })
+	if f.cache == nil {
+		return config, nil
 	}
 	if f.kept != nil {
 		config.Seccomp = f.kept.Stub

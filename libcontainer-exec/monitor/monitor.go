@@ -91,7 +91,7 @@ func create(req Request) (protocol.Report, error) {
 	if err != nil {
 		return protocol.Report{}, err
 	}
-	filter := newFilter(req.Filters, oci.Linux.Seccomp)
+	filter := newFilter(req.Filters, oci.Linux.Seccomp).amid(&spec.Container.Namespaces)
 	config, err := filter.configure(oci, func(oci *specs.Spec) (*configs.Config, error) {
 		return libcontainerConfig(oci, spec.ID, req.Cgroup, makesDevices(spec.Container.Security) || grantsNodes(spec.Container.DeviceRules))
 	})
