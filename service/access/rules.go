@@ -264,6 +264,22 @@ func (s search) reason(depth int, self string, h *davit.HostConfig, resolved []d
 			return why
 		}
 	}
+	return s.guestReason(self)
+}
+
+// guestReason tells which container that equals root has joined the processes
+// or the IPC of this one: a process of the same user reaches the other's files
+// by /proc/PID/root, and writes its shared memory. Records have ids.
+func (r *Rules) guestReason(self string) string {
+	if self == "" {
+		return "" // nobody can have joined it yet
+	}
+	host := "container:" + self
+	for _, other := range r.world.Records() {
+		if h := &other.HostConfig; (h.PidMode == host || h.IpcMode == host) && r.direct(h, other.Mounts) != "" {
+			return fmt.Sprintf("container %s, which has access to the host, has joined it", cmp.Or(other.Name, other.ID))
+		}
+	}
 	return ""
 }
 

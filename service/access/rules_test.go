@@ -178,6 +178,11 @@ func TestRules(t *testing.T) {
 			{ID: "8", Name: "receiver", Mounts: []davit.Mount{{Type: "bind", Source: "/ok", Propagation: "rslave"}}},
 			{ID: "9", Name: "by-name", HostConfig: davit.HostConfig{Binds: []string{"etc:/e"}}},
 			{ID: "10", Name: "allowed", Mounts: []davit.Mount{{Type: "bind", Source: "/ok", ReadWrite: true}, {Type: "image", Source: "sha256:1"}, {Type: "tmpfs"}}},
+			{ID: "12", Name: "debugged"},
+			{ID: "13", Name: "debugger", HostConfig: davit.HostConfig{Privileged: true, PidMode: "container:12"}},
+			{ID: "14", Name: "donor"},
+			{ID: "15", Name: "reader", HostConfig: davit.HostConfig{NetworkMode: "host", IpcMode: "container:14"}},
+			{ID: "16", Name: "friend", HostConfig: davit.HostConfig{PidMode: "container:1", IpcMode: "container:1"}},
 			{ID: "11", Name: "loop", HostConfig: davit.HostConfig{VolumesFrom: []string{"loop"}}},
 		},
 		sessions: map[string]davit.Exec{
@@ -231,6 +236,9 @@ func TestRules(t *testing.T) {
 		{"copy", cp("plain"), davit.ActionTransferFiles, ""},
 		{"copy of nothing", cp("gone"), davit.ActionTransferFiles, ""},
 		{"copy of a strong one", cp("strong"), root, "container strong: it is privileged"},
+		{"copy of one that a strong one sees", cp("debugged"), root, "container debugger"},
+		{"copy of one whose memory a strong one reads", cp("donor"), root, "container reader"},
+		{"join one that a strong one sees", r.Create(ctx, create(davit.HostConfig{PidMode: "container:debugged"})), root, "container debugged"},
 		{"copy of one that shares", cp("sharing"), root, "secrets"},
 
 		{"exec", r.ExecCreate(ctx, davit.ExecCreate{Exec: davit.Exec{ContainerID: "plain"}}), davit.ActionExec, ""},
