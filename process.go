@@ -25,7 +25,7 @@ type Process interface {
 	// Signal sends a signal to the first process. stop says that the restart
 	// policy no longer applies.
 	Signal(ctx context.Context, signal int, stop bool) error
-	// Resize sets the size of the terminal.
+	// Resize sets the size of the terminal; without one it does nothing.
 	Resize(ctx context.Context, rows, columns uint) error
 	// Attach copies between the container's streams and s until the
 	// container's output has ended, ctx is done, or the bytes detach are read
@@ -64,6 +64,7 @@ type ExecProcess interface {
 	Pid() int
 	// Signal sends a signal to the process.
 	Signal(ctx context.Context, signal int) error
+	// Resize is like that of [Process].
 	Resize(ctx context.Context, rows, columns uint) error
 	// Attach is like that of [Process]. It is called at most once; without it
 	// the output is discarded.

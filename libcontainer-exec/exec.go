@@ -161,10 +161,10 @@ func (e *ExecProcess) Signal(ctx context.Context, signal int) error {
 	return nil
 }
 
-// Resize sets the size of the terminal.
+// Resize sets the size of the terminal, if there is one.
 func (e *ExecProcess) Resize(_ context.Context, rows, columns uint) error {
 	if !e.tty {
-		return davit.Errorf(davit.InvalidConfiguration, "cannot resize exec session: it has no terminal")
+		return nil
 	}
 	raw, err := e.ends.in.SyscallConn()
 	if err != nil {

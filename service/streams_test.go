@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -334,6 +335,9 @@ func TestExec(t *testing.T) {
 			t.Errorf("the session is %+v", got)
 		}
 		refused(d, davit.ExecResize{ID: session}, davit.ContainerNotRunning)
+		if got := d.inspect(id).ExecIDs; !slices.Equal(got, []string{session}) {
+			t.Errorf("the sessions that can be started are %v", got)
+		}
 		var out, errs fake.Buffer
 		open := func(bool) (davit.Streams, error) { return davit.Streams{Stdout: &out, Stderr: &errs}, nil }
 		do(d, davit.ExecStart{ID: session, Open: open})
@@ -341,6 +345,9 @@ func TestExec(t *testing.T) {
 			t.Errorf("it printed %q and %q", out.String(), errs.String())
 		}
 		refused(d, davit.ExecStart{ID: session, Open: open}, davit.ContainerNotRunning)
+		if got := do(d, davit.ExecInspect{ID: session}); got.Pid == 0 || got.Running || len(d.inspect(id).ExecIDs) != 0 {
+			t.Errorf("the session that has ended is %+v", got)
+		}
 
 		session = do(d, shell("exit 3"))
 		do(d, davit.ExecStart{ID: session, Open: open})
@@ -360,6 +367,8 @@ func TestExec(t *testing.T) {
 		if got := do(d, davit.ExecInspect{ID: session}); got.Running || got.Exit == nil || got.Exit.Code != 137 {
 			t.Errorf("after the end of its container the session is %+v", got)
 		}
+		do(d, davit.Delete{Container: id})
+		refused(d, davit.ExecInspect{ID: session}, davit.NoSuchExec)
 	})
 }
 
@@ -397,12 +406,14 @@ func TestExecSessionsAreForgotten(t *testing.T) {
 		old := do(d, davit.ExecCreate{Exec: davit.Exec{ContainerID: "web", Cmd: []string{"/bin/sh", "-c", "exit 0"}}})
 		do(d, davit.ExecStart{ID: old, Detach: true})
 		settle()
-		<-time.After(time.Hour)
+		never := do(d, davit.ExecCreate{Exec: davit.Exec{ContainerID: "web", Cmd: []string{"/bin/true"}}})
+		<-time.After(time.Hour + time.Second)
 		young := do(d, davit.ExecCreate{Exec: davit.Exec{ContainerID: "web", Cmd: []string{"/bin/sh", "-c", "exit 0"}}})
 		do(d, davit.ExecStart{ID: young, Detach: true})
 		settle()
 		do(d, davit.ExecInspect{ID: young})
 		refused(d, davit.ExecInspect{ID: old}, davit.NoSuchExec)
+		refused(d, davit.ExecInspect{ID: never}, davit.NoSuchExec)
 	})
 }
 

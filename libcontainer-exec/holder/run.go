@@ -308,7 +308,10 @@ func (r *run) closeStdio() {
 func (r *run) resize(rows, cols uint16) error {
 	r.stdinMu.Lock()
 	defer r.stdinMu.Unlock()
-	if !r.h.spec.Tty || r.stdin == nil {
+	if !r.h.spec.Tty {
+		return nil // as Docker's: a client need not know
+	}
+	if r.stdin == nil {
 		return errors.New("the container has no terminal")
 	}
 	raw, err := r.stdin.SyscallConn()

@@ -383,6 +383,8 @@ func testExec(t *testing.T, h RuntimeHost) {
 	}
 
 	p = result(r.Exec(t.Context(), session(fake.ShellDeaf)))(t)
+	must(t, p.Resize(t.Context(), 40, 120)) // without a terminal: nothing
+	must(t, r.Resize(t.Context(), 40, 120))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := p.Wait(ctx); err == nil {

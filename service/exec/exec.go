@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -57,6 +58,7 @@ func (s *Sessions) Close() {
 type session struct {
 	mu   sync.Mutex
 	rec  davit.Exec
+	made time.Time
 	proc davit.ExecProcess
 	done chan struct{} // closed when the process has ended
 }
@@ -76,11 +78,8 @@ func (s *Sessions) Create(_ context.Context, _ *engine.Job, q davit.ExecCreate) 
 	if len(q.Exec.Cmd) == 0 {
 		return "", davit.Errorf(davit.InvalidConfiguration, "No exec command specified")
 	}
-	switch {
-	case rec.State.Status == davit.StatusPaused:
-		return "", davit.Errorf(davit.ContainerPaused, "container %s is paused, unpause the container before exec", rec.Name)
-	case rec.State.Status != davit.StatusRunning:
-		return "", davit.Errorf(davit.ContainerNotRunning, "container %s is not running", rec.ID)
+	if err := enterable(&rec); err != nil {
+		return "", err
 	}
 	if err := request.CheckTexts(&davit.ContainerConfig{Cmd: q.Exec.Cmd, Env: q.Exec.Env, User: q.Exec.User, WorkingDir: q.Exec.WorkingDir}); err != nil {
 		return "", err
@@ -90,7 +89,7 @@ func (s *Sessions) Create(_ context.Context, _ *engine.Job, q davit.ExecCreate) 
 			return "", err
 		}
 	}
-	x := &session{rec: q.Exec, done: make(chan struct{})}
+	x := &session{rec: q.Exec, made: time.Now(), done: make(chan struct{})}
 	x.rec.ID, x.rec.ContainerID = s.newID(), rec.ID
 	if x.rec.User == "" {
 		x.rec.User = rec.Config.User
@@ -105,6 +104,20 @@ func (s *Sessions) Create(_ context.Context, _ *engine.Job, q davit.ExecCreate) 
 	s.mu.Unlock()
 	s.events.Container("exec_create: "+commandLine(x.rec.Cmd), &rec, map[string]string{"execID": x.rec.ID})
 	return x.rec.ID, nil
+}
+
+// enterable refuses the states of a container in which nothing can run in it,
+// in Docker's words.
+func enterable(rec *davit.Container) error {
+	switch rec.State.Status {
+	case davit.StatusRunning:
+		return nil
+	case davit.StatusPaused:
+		return davit.Errorf(davit.ContainerPaused, "container %s is paused, unpause the container before exec", rec.Name)
+	case davit.StatusRestarting:
+		return davit.Errorf(davit.ContainerBusy, "container %s is restarting, wait until the container is running", rec.Name)
+	}
+	return davit.Errorf(davit.ContainerNotRunning, "container %s is not running", rec.ID)
 }
 
 // commandLine is what the events of a session say after its action: as
@@ -152,12 +165,12 @@ func (s *Sessions) Start(ctx context.Context, j *engine.Job, q davit.ExecStart) 
 		return davit.Nothing{}, err
 	}
 	j.Annotate(attrs(&c)...)
+	if err := enterable(&c); err != nil {
+		return davit.Nothing{}, err
+	}
 	proc, err := s.host.Process(c.ID)
 	if err != nil {
 		return davit.Nothing{}, err
-	}
-	if c.State.Status == davit.StatusPaused {
-		return davit.Nothing{}, davit.Errorf(davit.ContainerPaused, "container %s is paused, unpause the container before exec", c.Name)
 	}
 	if err := x.claim(q); err != nil {
 		return davit.Nothing{}, err
@@ -297,7 +310,7 @@ func (s *Sessions) follow(ctx context.Context, x *session, p davit.ExecProcess) 
 		exit = davit.Exit{Code: 255, At: time.Now().UTC(), Error: err.Error()}
 	}
 	x.mu.Lock()
-	x.rec.Running, x.rec.Pid, x.rec.Exit = false, 0, &exit
+	x.rec.Running, x.rec.Exit = false, &exit // the pid stays, as Docker's does
 	id := x.rec.ID
 	x.mu.Unlock()
 	close(x.done)
@@ -345,39 +358,50 @@ func (s *Sessions) Resize(ctx context.Context, _ *engine.Job, q davit.ExecResize
 
 // Inspect gives the session's record.
 func (s *Sessions) Inspect(_ context.Context, _ *engine.Job, q davit.ExecInspect) (davit.Exec, error) {
-	x, err := s.find(q.ID)
+	x, _, err := s.within(q.ID)
+	if davit.CodeOf(err) == davit.NoSuchContainer { // removed, and its sessions with it
+		err = davit.Errorf(davit.NoSuchExec, "No such exec instance: %s", q.ID)
+	}
 	if err != nil {
 		return davit.Exec{}, err
 	}
 	return x.record(), nil
 }
 
-// keep is how long an ended session can still be inspected.
-const keep = 5 * time.Minute
+const (
+	// keep is how long an ended session can still be inspected.
+	keep = 5 * time.Minute
+	// keepMade is how long a session waits for its start. Docker's wait for as
+	// long as the container runs, which may be years.
+	keepMade = time.Hour
+)
 
-// Drop forgets the sessions of a container that has ended, and old ones.
+// Drop forgets the sessions that a container which has ended never started, and
+// old ones.
 func (s *Sessions) Drop(containerID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, x := range s.sessions {
 		r := x.record()
 		old := r.Exit != nil && time.Since(r.Exit.At) > keep
-		if old || (r.ContainerID == containerID && !r.Started) {
+		forgotten := !r.Started && (r.ContainerID == containerID || time.Since(x.made) > keepMade)
+		if old || forgotten {
 			delete(s.sessions, id)
 		}
 	}
 }
 
-// IDs lists the running sessions of a container.
+// IDs lists the sessions of a container that run or can be started, in order.
 func (s *Sessions) IDs(containerID string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []string
 	for id, x := range s.sessions {
-		if r := x.record(); r.ContainerID == containerID && r.Running {
+		if r := x.record(); r.ContainerID == containerID && r.Exit == nil {
 			out = append(out, id)
 		}
 	}
+	slices.Sort(out)
 	return out
 }
 

@@ -24,7 +24,7 @@ type Host interface {
 	LogPath(rec *davit.Container) string
 	// Networks returns those there are.
 	Networks() []davit.Network
-	// Sessions lists the exec sessions of a container that run.
+	// Sessions lists the exec sessions of a container that have not ended.
 	Sessions(id string) []string
 }
 

@@ -49,8 +49,11 @@ func (s *Streams) Attach(ctx context.Context, _ *engine.Job, q davit.Attach) (da
 	if err != nil {
 		return davit.Nothing{}, err
 	}
-	if rec.State.Status == davit.StatusPaused {
+	switch rec.State.Status {
+	case davit.StatusPaused:
 		return davit.Nothing{}, davit.Errorf(davit.ContainerPaused, "container %s is paused, unpause the container before attach", rec.Name)
+	case davit.StatusRestarting:
+		return davit.Nothing{}, davit.Errorf(davit.ContainerBusy, "container %s is restarting, wait until the container is running", rec.Name)
 	}
 	var proc davit.Process
 	var turn *Turn

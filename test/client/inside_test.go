@@ -163,7 +163,7 @@ func TestAttach(t *testing.T) {
 			return out == "before\n"
 		})
 		var each []client.ContainerAttachResult
-		for range 5 {
+		for range 50 {
 			each = append(each, e.attach(t, id, client.ContainerAttachOptions{Stdout: true, Logs: true}))
 		}
 		writer := e.attach(t, id, client.ContainerAttachOptions{Stdin: true})
