@@ -107,7 +107,7 @@ func (s *Service) networkOwner(rec *davit.Container) (davit.Container, error) {
 func (s *Service) startInOrder(ids []string) error {
 	depth := map[string]int{}
 	for _, id := range ids {
-		depth[id] = s.joinDepth(id)
+		joinDepth(id, s.joinedBy, depth)
 	}
 	slices.SortStableFunc(ids, func(a, b string) int { return depth[a] - depth[b] })
 	ended := map[string]<-chan struct{}{}
@@ -162,16 +162,27 @@ func (s *Service) startAfter(id string, before []<-chan struct{}) {
 	}
 }
 
-// joinDepth is the length of the longest chain of containers that one joins.
-func (s *Service) joinDepth(id string) int {
+// joinedBy returns the containers that one joins, none when it is gone.
+func (s *Service) joinedBy(id string) []string {
 	c, err := s.find(id)
 	if err != nil {
-		return 0
+		return nil
 	}
 	rec := c.record()
-	most := 0
-	for _, other := range joinedIDs(&rec.HostConfig) {
-		most = max(most, 1+s.joinDepth(other))
+	return joinedIDs(&rec.HostConfig)
+}
+
+// joinDepth is the length of the longest chain of containers that one joins.
+// Each is asked about once, however many chains it is in: known has their
+// depths.
+func joinDepth(id string, joined func(id string) []string, known map[string]int) int {
+	if depth, ok := known[id]; ok {
+		return depth
 	}
+	most := 0
+	for _, other := range joined(id) {
+		most = max(most, 1+joinDepth(other, joined, known))
+	}
+	known[id] = most
 	return most
 }
