@@ -155,7 +155,8 @@ type (
 		DetachKeys            string                          // "" is ctrl-p,ctrl-q
 		Open                  func(tty bool) (Streams, error) `json:"-"`
 	}
-	// Logs follows a container's log. Open as in [Attach].
+	// Logs follows a container's log. Open as in [Attach]; its writers may hold back
+	// what is written until their method Flush() error is called.
 	Logs struct {
 		Returns[Nothing]
 		Container      string

@@ -311,11 +311,12 @@ func logs(c *call) error {
 	ctx, cancel := c.server.calls.follow(c.r.Context())
 	defer cancel()
 	out := c.chunked()
+	lines := &batch{ch: out}
 	wait := c.awaitJob(q)
 	q.Open = func(tty bool) (davit.Streams, error) {
 		wait()
 		out.begin(streamType(c.version, tty))
-		return out.outputs(tty, want), nil
+		return lines.outputs(tty, want), nil
 	}
 	_, err = follow(ctx, c, q)
 	return err

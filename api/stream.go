@@ -50,15 +50,53 @@ func (ch *chunks) Write(p []byte) (int, error) {
 	return n, ch.rc.Flush()
 }
 
+// batchSize is what a batch sends at once.
+const batchSize = 64 << 10
+
+// batch gathers small writes: one chunk, and one write(2), for each line of a
+// log takes longer than all the rest. Who writes calls Flush before waiting for
+// more to write. It may be used from any goroutine while the handler runs.
+type batch struct {
+	ch  *chunks
+	mu  sync.Mutex
+	buf []byte
+}
+
+func (b *batch) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.buf = append(b.buf, p...)
+	if len(b.buf) < batchSize {
+		return len(p), nil
+	}
+	return len(p), b.send()
+}
+
+// Flush sends what was written.
+func (b *batch) Flush() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.send()
+}
+
+func (b *batch) send() error {
+	if len(b.buf) == 0 {
+		return nil
+	}
+	_, err := b.ch.Write(b.buf)
+	b.buf = b.buf[:0]
+	return err
+}
+
 // outputs returns the writers of a container's log.
-func (ch *chunks) outputs(tty bool, want streams) (s davit.Streams) {
+func (b *batch) outputs(tty bool, want streams) (s davit.Streams) {
 	if tty {
 		if want.stdout {
-			s.Stdout = ch
+			s.Stdout = b
 		}
 		return s
 	}
-	conn := stdcopy.NewConn(ch)
+	conn := stdcopy.NewConn(b)
 	if want.stdout {
 		s.Stdout = stdcopy.NewWriter(conn, stdcopy.Stdout)
 	}

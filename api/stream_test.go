@@ -347,6 +347,7 @@ func TestLogs(t *testing.T) {
 		q.Open = nil
 		requests <- q
 		_, _ = io.WriteString(s.Stderr, "one\n")
+		_ = s.Stderr.(interface{ Flush() error }).Flush()
 		if q.Follow {
 			<-ctx.Done()
 			ended <- struct{}{}

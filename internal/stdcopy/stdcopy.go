@@ -40,7 +40,8 @@ func NewConn(w io.Writer) *Conn { return &Conn{w: w} }
 // NewWriter returns a writer that frames what it is given for one stream of w.
 // If w is a [*Conn], writers of it may be used from several goroutines; with
 // any other writer the result must be the only user of w. Each frame is one
-// Write of w. After a failed one, which may have cut a frame, every further
+// Write of w; its method Flush() error passes Flush on to w, for a w that
+// gathers them. After a failed one, which may have cut a frame, every further
 // Write fails with the same error.
 func NewWriter(w io.Writer, stream byte) io.Writer {
 	conn, ok := w.(*Conn)
@@ -63,6 +64,16 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// Flush has the connection send what it holds back, if it is one that does.
+func (c *Conn) Flush() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f, ok := c.w.(interface{ Flush() error }); ok && c.err == nil {
+		c.err = f.Flush()
+	}
+	return c.err
+}
+
 type writer struct {
 	conn   *Conn
 	stream byte
@@ -79,6 +90,9 @@ func (w *writer) Write(p []byte) (n int, err error) {
 	}
 	return n, nil
 }
+
+// Flush is that of the connection.
+func (w *writer) Flush() error { return w.conn.Flush() }
 
 func (c *Conn) frame(stream byte, payload []byte) error {
 	c.mu.Lock()

@@ -4,6 +4,7 @@ package reader
 
 import (
 	"encoding/json"
+	"maps"
 	"testing"
 )
 
@@ -19,6 +20,9 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"log":"a","stream":"stderr","time":"2024-01-01T00:00:01Z","attrs":{"a":"b"}}`))
 	f.Add([]byte(`{"log":"a","stream":"stderr","time":"2024-13-01T00:00:01Z"}`))
 	f.Add([]byte(`{"log":"a","stream":"stderr","time":"2024-01-01T00:00:01,5Z"}`))
+	f.Add([]byte(`{"log":"a","stream":"stderr","attrs":{"a":"b","c,":"\u0026"},"time":"2024-01-01T00:00:01.000000001Z"}`))
+	f.Add([]byte(`{"log":"a","stream":"stderr","attrs":{"a":null},"time":"2024-01-01T00:00:01.1234567890Z"}`))
+	f.Add([]byte(`{"log":"a","stream":"stderr","attrs":{},"time":"2024-01-01T00:00:01.Z"}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		var d decoder
 		got, ok := d.fast(line)
@@ -31,6 +35,12 @@ func FuzzDecode(f *testing.F) {
 		}
 		if want.Log != string(got.text) || want.Stream != got.stream || !want.Time.Equal(got.time) {
 			t.Errorf("%q: got %q %s %v, want %+v", line, got.text, got.stream, got.time, want)
+		}
+		if !maps.Equal(want.Attrs, got.attrs) {
+			t.Errorf("%q: attributes %v, want %v", line, got.attrs, want.Attrs)
+		}
+		if again, ok := d.fast(line); !ok || !again.time.Equal(got.time) || !maps.Equal(again.attrs, want.Attrs) {
+			t.Errorf("%q: a second time it is %+v, %v", line, again, ok)
 		}
 	})
 }

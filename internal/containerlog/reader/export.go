@@ -55,14 +55,14 @@ func (x *exported) line() ([]byte, error) {
 	for {
 		line, err := x.in.ReadSlice('\n')
 		switch {
+		case err != nil && !errors.Is(err, bufio.ErrBufferFull):
+			return nil, err
+		case len(long)+len(line) > maxField:
+			return nil, fmt.Errorf("%w: a line of more than %d bytes", errExport, maxField)
 		case err == nil && long == nil:
 			return line[:len(line)-1], nil
 		case err == nil:
 			return append(long, line[:len(line)-1]...), nil
-		case !errors.Is(err, bufio.ErrBufferFull):
-			return nil, err
-		case len(long)+len(line) > maxField:
-			return nil, fmt.Errorf("%w: a line of more than %d bytes", errExport, maxField)
 		}
 		long = append(long, line...)
 	}

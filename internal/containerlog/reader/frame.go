@@ -30,7 +30,7 @@ func (r *reading) frame() (more bool, err error) {
 			if !bytes.Equal(whole[:frameSize], whole[frameSize+size:]) {
 				return false, nil
 			}
-			if e, ok := decodeEntry(whole[frameSize : frameSize+size]); ok {
+			if e, ok := r.out.decoder.entry(whole[frameSize : frameSize+size]); ok {
 				r.out.give(&e)
 			}
 			r.at += int64(len(whole))
@@ -50,14 +50,13 @@ func (r *reading) frame() (more bool, err error) {
 	return false, nil
 }
 
-// decodeEntry reads a protocol buffer, moby's logdriver.LogEntry. The record is
-// valid as long as data.
-func decodeEntry(data []byte) (r record, ok bool) {
+// entry reads a protocol buffer, moby's logdriver.LogEntry.
+func (d *decoder) entry(data []byte) (r record, ok bool) {
 	partial, last := false, false
 	ok = fields(data, func(number, value uint64, text []byte) {
 		switch number {
 		case 1:
-			r.stream = string(text)
+			r.stream = streamName(text)
 		case 2:
 			r.time = time.Unix(0, int64(value)).UTC()
 		case 3:
@@ -71,9 +70,21 @@ func decodeEntry(data []byte) (r record, ok bool) {
 		}
 	})
 	if ok && (!partial || last) {
-		r.text = append(r.text[:len(r.text):len(r.text)], '\n')
+		d.buf = append(append(d.buf[:0], r.text...), '\n')
+		r.text = d.buf
 	}
 	return r, ok
+}
+
+// streamName spares a string for each record.
+func streamName(text []byte) string {
+	switch string(text) {
+	case "stdout":
+		return "stdout"
+	case "stderr":
+		return "stderr"
+	}
+	return ""
 }
 
 // fields visits the fields of a protocol buffer; false when it is none. Value
@@ -100,7 +111,10 @@ func fields(data []byte, visit func(number, value uint64, text []byte)) bool {
 				text, data = data[:value], data[value:]
 			}
 		case 1, 5: // of a fixed length; LogEntry has none
-			size := map[uint64]int{1: 8, 5: 4}[key&7]
+			size := 8
+			if key&7 == 5 {
+				size = 4
+			}
 			if len(data) < size {
 				return false
 			}

@@ -32,8 +32,9 @@ const outputFields = "MESSAGE,PRIORITY,SYSLOG_TIMESTAMP,CONTAINER_PARTIAL_MESSAG
 // ReadJournal is [Read] for a log in the journal. It runs journalctl, and
 // leaves none behind. What closes opts.Done sees to it that journald has stored
 // the last entry before.
-func ReadJournal(ctx context.Context, j Journal, opts Options, stdout, stderr io.Writer) error {
+func ReadJournal(ctx context.Context, j Journal, opts Options, stdout, stderr io.Writer) (err error) {
 	r := &journalReading{journal: j, opts: opts, out: sink{opts: opts, stdout: stdout, stderr: stderr}}
+	defer func() { err = first(err, r.out.flush()) }()
 	tail := "--lines=" + strconv.Itoa(opts.Tail)
 	switch {
 	case opts.Tail < 0:
@@ -149,6 +150,9 @@ func (r *journalReading) run(ctx context.Context, options ...string) error {
 func (r *journalReading) entries(ctx context.Context, in io.Reader) error {
 	x := exported{bufio.NewReaderSize(in, 64<<10)}
 	for ctx.Err() == nil {
+		if x.in.Buffered() == 0 && r.out.flush() != nil { // it may take long until there is more
+			return nil
+		}
 		var e journalEntry
 		switch err := x.next(e.field); {
 		case errors.Is(err, io.EOF):

@@ -40,10 +40,12 @@ type Options struct {
 // touched if the options ask for them. A log that does not exist is empty. A
 // record that is torn (a writer killed, a full disk) is skipped. The error of
 // a Read that ctx ended is ctx's; errors of stdout and stderr are returned
-// wrapped.
-func Read(ctx context.Context, path string, opts Options, stdout, stderr io.Writer) error {
+// wrapped. Each record is one Write; writers that gather them have a method
+// Flush() error, which is called before Read waits for more and when it returns.
+func Read(ctx context.Context, path string, opts Options, stdout, stderr io.Writer) (err error) {
 	r := &reading{path: path, opts: opts, out: sink{opts: opts, stdout: stdout, stderr: stderr}}
 	defer r.close()
+	defer func() { err = first(err, r.out.flush()) }()
 	if !opts.Follow {
 		return r.once(ctx)
 	}
@@ -55,6 +57,13 @@ func Read(ctx context.Context, path string, opts Options, stdout, stderr io.Writ
 		return err
 	}
 	return r.follow(ctx, w)
+}
+
+func first(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
 }
 
 // reading is one Read.
@@ -194,6 +203,9 @@ func (r *reading) follow(ctx context.Context, w *watch) error {
 		until = timer.C
 	}
 	for {
+		if err := r.out.flush(); err != nil {
+			return err
+		}
 		last := false
 		select {
 		case <-ctx.Done():

@@ -40,6 +40,17 @@ func (s *sink) give(e *record) {
 	if w == nil {
 		return
 	}
+	text := e.text
+	if s.opts.Timestamps || s.opts.Details {
+		text = s.prefixed(e)
+	}
+	if _, err := w.Write(text); err != nil {
+		s.err = fmt.Errorf("cannot write %s of the log: %w", e.stream, err)
+	}
+}
+
+// prefixed returns the text with what is to precede it.
+func (s *sink) prefixed(e *record) []byte {
 	s.buf = s.buf[:0]
 	if s.opts.Timestamps {
 		s.buf = append(e.time.UTC().AppendFormat(s.buf, fixedNano), ' ')
@@ -48,9 +59,20 @@ func (s *sink) give(e *record) {
 		s.buf = append(appendAttrs(s.buf, e.attrs), ' ')
 	}
 	s.buf = append(s.buf, e.text...)
-	if _, err := w.Write(s.buf); err != nil {
-		s.err = fmt.Errorf("cannot write %s of the log: %w", e.stream, err)
+	return s.buf
+}
+
+// flush has the writers send what they hold back. It is called when there is
+// nothing to give for now, and at the end.
+func (s *sink) flush() error {
+	for _, w := range [...]io.Writer{s.stdout, s.stderr} {
+		if f, ok := w.(interface{ Flush() error }); ok && s.err == nil {
+			if err := f.Flush(); err != nil {
+				s.err = fmt.Errorf("cannot write the log: %w", err)
+			}
+		}
 	}
+	return s.err
 }
 
 // fixedNano is RFC 3339 with all nine digits, as Docker has it here.
