@@ -192,8 +192,9 @@ type ContainerInfo struct {
 	Dir        string
 	UpperDir   string
 	LowerDirs  []string
-	ExecIDs    []string
-	SizeRw     int64 // bytes; -1 unless asked for
+	WorkDir    string   // of overlayfs
+	ExecIDs    []string // sessions that have not ended
+	SizeRw     int64    // bytes; -1 unless asked for
 	SizeRootFs int64
 }
 

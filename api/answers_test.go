@@ -23,7 +23,6 @@ import (
 // was asked for.
 var unfilled = map[string]map[string]string{
 	"GET /containers/{id}/json": with(endpointUnfilled, map[string]string{
-		"AppArmorProfile":         "what was named is in HostConfig.SecurityOpt",
 		"HostnamePath":            "the files are the monitor's, and have no path on the host",
 		"HostsPath":               "likewise",
 		"ImageManifestDescriptor": "only of images with several manifests, which come later",
@@ -96,6 +95,7 @@ func full(d *door, state davit.Status) {
 	var info davit.ContainerInfo
 	fillAll(reflect.ValueOf(&info).Elem())
 	info.State.Status = state
+	info.HostConfig.SecurityOpt = []string{"apparmor=strict"}
 	info.Config.ExposedPorts = map[string]struct{}{"80/tcp": {}}
 	info.HostConfig.PortBindings = map[string][]davit.PortBinding{"80/tcp": {{HostPort: "80"}}}
 	answer(d, engine.Query, davit.Containers{}, []davit.ContainerInfo{info})

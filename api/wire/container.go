@@ -208,9 +208,7 @@ func Inspect(c *davit.ContainerInfo, version int, size bool) InspectReply {
 		State: stateWire(c.State), Image: c.ImageID.String(), LogPath: c.LogPath, Name: "/" + c.Name,
 		RestartCount: c.Restarts, Driver: "overlay", Platform: "linux", ExecIDs: c.ExecIDs,
 		HostConfig: Host(&c.HostConfig), Mounts: mountPoints(c.Mounts), Config: Config(&c.Config),
-		GraphDriver: &storage.DriverData{Name: "overlay", Data: map[string]string{
-			"LowerDir": strings.Join(c.LowerDirs, ":"), "UpperDir": c.UpperDir,
-		}},
+		GraphDriver: graphDriver(c), AppArmorProfile: appArmor(c),
 	}}
 	if size {
 		out.SizeRw, out.SizeRootFs = &c.SizeRw, &c.SizeRootFs
@@ -234,6 +232,25 @@ func Inspect(c *davit.ContainerInfo, version int, size bool) InspectReply {
 		out.NetworkSettings = old
 	}
 	return out
+}
+
+// graphDriver tells where the files of a container are. What is mounted is
+// seen only in its own mount namespace, through a process of it.
+func graphDriver(c *davit.ContainerInfo) *storage.DriverData {
+	data := map[string]string{"LowerDir": strings.Join(c.LowerDirs, ":"), "UpperDir": c.UpperDir, "WorkDir": c.WorkDir}
+	if c.State.Pid != 0 {
+		data["MergedDir"] = fmt.Sprintf("/proc/%d/root", c.State.Pid)
+	}
+	return &storage.DriverData{Name: "overlay", Data: data}
+}
+
+// appArmor is the profile that was named; there is none by default.
+func appArmor(c *davit.ContainerInfo) string {
+	o, err := davit.ParseSecurityOpt(c.HostConfig.SecurityOpt)
+	if err != nil {
+		return "" // it was read when the container was made
+	}
+	return o.AppArmor
 }
 
 func stateWire(s davit.State) *container.State {

@@ -124,7 +124,7 @@ func (s *Lister) Inspect(_ context.Context, _ *engine.Job, q davit.ContainerInsp
 		info.Image = &img
 	}
 	if root, err := s.Rootfs.Rootfs(rec.ID); err == nil {
-		info.UpperDir, info.LowerDirs = root.Upper, root.Lower
+		info.UpperDir, info.LowerDirs, info.WorkDir = root.Upper, root.Lower, root.Work
 	}
 	if q.Size {
 		err := s.measure(&info)
