@@ -178,13 +178,13 @@ func TestSharedBind(t *testing.T) {
 		unix.Mount("tmpfs", source, "tmpfs", 0, ""), unix.Mount("", source, "", unix.MS_SHARED, ""),
 		os.Mkdir(source+"/here", 0o755), os.Mkdir(source+"/before", 0o755), unix.Mount("before", source+"/before", "tmpfs", 0, ""),
 	))
-	clear := func() {
+	unmount := func() {
 		for unix.Unmount(source+"/here", unix.MNT_DETACH) == nil {
 			continue
 		}
 		_ = unix.Unmount(source, unix.MNT_DETACH)
 	}
-	t.Cleanup(clear)
+	t.Cleanup(unmount)
 	mounts := func() string {
 		info, err := os.ReadFile("/proc/self/mountinfo")
 		h.must(err)
@@ -206,5 +206,5 @@ func TestSharedBind(t *testing.T) {
 	if !strings.Contains(mounts(), " - tmpfs before ") {
 		t.Error("what was mounted there before has been unmounted with the container")
 	}
-	clear()
+	unmount()
 }

@@ -300,10 +300,10 @@ func cpuWeight(shares uint64) uint64 {
 func hostPaths(l *launch) []string {
 	paths := []string{l.spec.Holder.Rootfs.Upper}
 	for _, m := range l.spec.Container.Mounts {
-		switch {
-		case m.Type == "bind":
+		switch m.Type {
+		case "bind":
 			paths = append(paths, m.Source)
-		case m.Type == "volume":
+		case "volume":
 			device := m.VolumeOptions["device"]
 			if filepath.IsAbs(device) && !strings.HasPrefix(device, "//") { // that is a server's share
 				paths = append(paths, filepath.Clean(device))

@@ -266,7 +266,7 @@ func (p parts) Queue(id string) (*streams.Queue, error) {
 func (p parts) AwaitExit(ctx context.Context, id string) error {
 	c, err := p.s.find(id)
 	if err != nil {
-		return nil // it is gone
+		return nil //nolint:nilerr // it is gone
 	}
 	return c.awaitExit(ctx)
 }
@@ -275,7 +275,7 @@ func (p parts) AwaitExit(ctx context.Context, id string) error {
 func (p parts) AwaitRemoval(ctx context.Context, id string) error {
 	c, err := p.s.find(id)
 	if err != nil {
-		return nil // it is gone
+		return nil //nolint:nilerr // it is gone
 	}
 	return c.await(ctx, func(c *container) bool { return c.removed })
 }

@@ -245,7 +245,7 @@ func TestEvents(t *testing.T) {
 				t.Errorf("%s (-want +got):\n%s", c.name, diff)
 			}
 		}
-		for _, bad := range []map[string][]string{{"nonsense": {"x"}}, {"type": {"contianer"}}, {"scope": {"x"}}} {
+		for _, bad := range []map[string][]string{{"nonsense": {"x"}}, {"type": {"vessel"}}, {"scope": {"x"}}} {
 			refused(d, davit.Events{Filters: bad, Emit: func(davit.Event) error { return nil }}, davit.InvalidConfiguration)
 		}
 	})

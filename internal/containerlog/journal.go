@@ -177,6 +177,6 @@ func (j *journald) close() error {
 		if time.Now().After(deadline) {
 			return &pathError{"end the log in the journal at", j.path, unix.ETIMEDOUT}
 		}
-		time.Sleep(pause)
+		<-time.After(pause)
 	}
 }

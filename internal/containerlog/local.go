@@ -16,18 +16,25 @@ type localFile struct {
 	origin [8]byte // tells this writer's lines from another's
 }
 
+// The wire types of protobuf that are used.
+const (
+	varintWire = iota
+	_
+	bytesWire
+)
+
 // The keys of LogEntry's fields and, below it, of PartialLogEntryMetadata's:
 // number and wire type.
 const (
-	keySource   = 1<<3 | 2
-	keyTime     = 2<<3 | 0
-	keyLine     = 3<<3 | 2
-	keyPartial  = 4<<3 | 0
-	keyMetadata = 5<<3 | 2
+	keySource   = 1<<3 | bytesWire
+	keyTime     = 2<<3 | varintWire
+	keyLine     = 3<<3 | bytesWire
+	keyPartial  = 4<<3 | varintWire
+	keyMetadata = 5<<3 | bytesWire
 
-	keyLast    = 1<<3 | 0
-	keyID      = 2<<3 | 2
-	keyOrdinal = 3<<3 | 0
+	keyLast    = 1<<3 | varintWire
+	keyID      = 2<<3 | bytesWire
+	keyOrdinal = 3<<3 | varintWire
 )
 
 // frameSize is that of the length at either end of a record.

@@ -65,7 +65,7 @@ func TestParseRefuses(t *testing.T) {
 		{JSONFile, config{"max-buffer-size": "1m"}, "only supported with 'mode=non-blocking'"},
 		{JSONFile, config{"mode": "non-blocking", "max-buffer-size": "2g"}, "invalid log opt max-buffer-size=2g"},
 		{JSONFile, config{"labels-regex": "("}, "invalid log opt labels-regex=("},
-		{JSONFile, config{"tag": "{{.Nmae}}"}, "{{.Nmae}} is not known: use {{.Command}}"},
+		{JSONFile, config{"tag": "{{.Title}}"}, "{{.Title}} is not known: use {{.Command}}"},
 		{JSONFile, config{"tag": "{{.Name"}, "has no }}"},
 	} {
 		if _, err := Parse(tt.driver, tt.config); err == nil || !strings.Contains(err.Error(), tt.want) {

@@ -130,8 +130,8 @@ func newReader(raw syscall.RawConn) *reader {
 	r.try = func(fd uintptr) bool {
 		for {
 			r.n, r.err = unix.Read(int(fd), r.buf)
-			if r.err != unix.EINTR {
-				return r.err != unix.EAGAIN
+			if !errors.Is(r.err, unix.EINTR) {
+				return !errors.Is(r.err, unix.EAGAIN)
 			}
 		}
 	}

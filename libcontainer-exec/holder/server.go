@@ -29,6 +29,7 @@ type conn struct {
 	wire    *protocol.Conn
 	updates chan *protocol.State // guarded by holder.mu; nil before it subscribes, and after the end
 	writer  sync.WaitGroup
+	answers sync.WaitGroup // requests that are not answered yet
 }
 
 // accept serves the listening socket fd for the rest of the process's life.
@@ -95,6 +96,10 @@ func (c *conn) serve() {
 		if err != nil {
 			break
 		}
+		if !c.begin() {
+			protocol.CloseFDs(fds)
+			break
+		}
 		switch req.Op {
 		case protocol.OpCreated, protocol.OpStart, protocol.OpExec, protocol.OpExecWait, protocol.OpFreeze, protocol.OpThaw, protocol.OpUpdate:
 			h.background.Go(func() { c.answer(&req, fds) }) // they wait for something
@@ -121,8 +126,21 @@ func (c *conn) serve() {
 	}
 }
 
-// answer does one request. It takes fds over.
+// begin counts a request that is to be answered before this process leaves: a
+// program may have ended before its start was answered.
+func (c *conn) begin() bool {
+	c.h.mu.Lock()
+	defer c.h.mu.Unlock()
+	if c.h.leaving {
+		return false
+	}
+	c.answers.Add(1)
+	return true
+}
+
+// answer does one request, which was begun. It takes fds over.
 func (c *conn) answer(req *protocol.Request, fds []int) {
+	defer c.answers.Done()
 	h := c.h
 	packet := protocol.Packet{Seq: req.Seq}
 	var pass []int
@@ -233,6 +251,7 @@ func (h *holder) closeConns() {
 		defer close(sent)
 		for _, c := range conns {
 			c.writer.Wait()
+			c.answers.Wait()
 		}
 	}()
 	timer := time.NewTimer(leaveTimeout)

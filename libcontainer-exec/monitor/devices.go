@@ -56,16 +56,16 @@ func addDevices(oci *specs.Spec, c *protocol.Container) error {
 // devicesAt describes the device at source, or all below it, as nodes at or
 // below target.
 func devicesAt(source, target string) ([]specs.LinuxDevice, error) {
-	real, err := filepath.EvalSymlinks(source)
+	resolved, err := filepath.EvalSymlinks(source)
 	if err != nil {
 		return nil, cause(err)
 	}
-	info, err := os.Stat(real)
+	info, err := os.Stat(resolved)
 	if err != nil {
 		return nil, cause(err)
 	}
 	if !info.IsDir() {
-		d, ok := device(real)
+		d, ok := device(resolved)
 		if !ok {
 			return nil, errors.New("not a device node")
 		}
@@ -73,9 +73,9 @@ func devicesAt(source, target string) ([]specs.LinuxDevice, error) {
 		return []specs.LinuxDevice{d}, nil
 	}
 	var devices []specs.LinuxDevice
-	err = filepath.WalkDir(real, func(path string, _ fs.DirEntry, err error) error {
+	err = filepath.WalkDir(resolved, func(path string, _ fs.DirEntry, err error) error {
 		if d, ok := device(path); err == nil && ok {
-			d.Path = filepath.Join(target, strings.TrimPrefix(path, real))
+			d.Path = filepath.Join(target, strings.TrimPrefix(path, resolved))
 			devices = append(devices, d)
 		}
 		return nil // what else is there is not meant

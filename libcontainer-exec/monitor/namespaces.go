@@ -87,7 +87,7 @@ func (j *joining) openOf(id, name string, flags int) (*os.File, error) {
 	switch state.Status {
 	case protocol.Running, protocol.Paused:
 	case protocol.Restarting:
-		return nil, fmt.Errorf("Container %s is restarting, wait until the container is running", id) //nolint:revive,staticcheck // Docker's words
+		return nil, fmt.Errorf("Container %s is restarting, wait until the container is running", id) //nolint:staticcheck // Docker's words
 	default:
 		return nil, notRunning
 	}

@@ -248,7 +248,7 @@ func (s *sources) fill(m *protocol.Mount, volume string) error {
 	}
 	root := s.spec.Holder.Rootfs.Target
 	if fi, _, err := tarfs.Lstat(root, m.Target+"/."); err != nil || !fi.IsDir() {
-		return nil // the image has no such directory
+		return nil //nolint:nilerr // the image has no such directory
 	}
 	if err := tarfs.CopyTree(root, m.Target, volume); err != nil {
 		return fmt.Errorf("cannot fill volume %s from %s: %w", m.Volume, m.Target, err)

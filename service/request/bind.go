@@ -28,7 +28,7 @@ func parseModes(list string) (m modes, ok bool) {
 	}
 	given := map[string]bool{}
 	for _, o := range strings.Split(list, ",") {
-		kind := ""
+		var kind string
 		switch o {
 		case "ro", "rw":
 			kind, m.readOnly = "access", o == "ro"

@@ -52,9 +52,9 @@ const unmounted = " or the cgroup is not mounted."
 
 // discard drops the limits that the host's cgroups cannot set.
 func discard(r *davit.Resources, can *davit.CgroupSupport) (warnings []string) {
-	drop := func(given, supported bool, warning string, clear func()) {
+	drop := func(given, supported bool, warning string, reset func()) {
 		if given && !supported {
-			clear()
+			reset()
 			if warning != "" {
 				warnings = append(warnings, "Your kernel does not support "+warning)
 			}

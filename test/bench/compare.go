@@ -34,7 +34,7 @@ type aim struct{ ratio, most, least float64 }
 
 func (a aim) verdict(davit, ratio float64) (string, bool) {
 	var text string
-	met := true
+	var met bool
 	switch {
 	case a.ratio > 0:
 		text, met = fmt.Sprintf("<= %.2fx", a.ratio), ratio <= a.ratio
@@ -176,7 +176,7 @@ func mega(bytes int64) float64 { return float64(bytes) / (1 << 20) }
 func (b *bench) print() bool {
 	missed := false
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', 0)
-	defer table.Flush()
+	defer func() { _ = table.Flush() }() // to a terminal or a pipe: who is to be told?
 	fmt.Fprintln(table, "median\tdavit\tdockerd\tratio\tof\taim")
 	for _, r := range b.rows {
 		if len(r.values[0]) == 0 || len(r.values[1]) == 0 {

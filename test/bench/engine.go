@@ -102,7 +102,7 @@ func (e *engine) hijack(ctx context.Context, path string, body any) (*bufio.Read
 	err = req.Write(conn)
 	var resp *http.Response
 	if err == nil {
-		resp, err = http.ReadResponse(reader, req)
+		resp, err = http.ReadResponse(reader, req) //nolint:bodyclose // what follows is the stream, which the caller closes
 	}
 	if err == nil && resp.StatusCode != http.StatusSwitchingProtocols {
 		err = fmt.Errorf("POST %s: %s", path, resp.Status)
