@@ -37,7 +37,7 @@ THIRD_PARTY := $(patsubst %/go.mod,%,$(wildcard third_party/*/go.mod third_party
 DEPS_BUILD := gcc libc6-dev pkg-config libseccomp-dev
 DEPS_RUN   := iptables iproute2 dbus systemd procps
 DEPS_DEMO  := busybox-static curl
-DEPS_TEST  := systemd-container mmdebstrap docker-registry skopeo qemu-system-x86 e2fsprogs redis-tools zstd wget libglib2.0-bin libglib2.0-dev-bin shellcheck libxml2-utils rpm man-db polkitd
+DEPS_TEST  := apparmor systemd-container mmdebstrap docker-registry skopeo qemu-system-x86 e2fsprogs redis-tools zstd wget libglib2.0-bin libglib2.0-dev-bin shellcheck libxml2-utils rpm man-db polkitd
 
 .DEFAULT_GOAL := help
 

@@ -61,6 +61,7 @@ type State struct {
 	PausedByEngine bool    `json:",omitempty"`
 	Health         *Health `json:",omitempty"` // nil without a healthcheck
 	Unit           string  `json:",omitempty"` // the systemd unit of the last start; "" without systemd
+	AppArmor       string  `json:",omitempty"` // the profile of the last start, or "unconfined"; "" on a host without AppArmor
 }
 
 // Running tells whether the container has a process: running, paused, or

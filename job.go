@@ -577,6 +577,7 @@ type EngineInfo struct {
 	Warnings                                  []string
 	Debug                                     bool
 	Seccomp                                   bool
+	AppArmor                                  bool // containers are confined by it unless they ask for something else
 	Cgroups                                   CgroupSupport
 	IPForwarding                              bool     // of IPv4, now
 	LogDriver                                 string   // of containers that do not name one

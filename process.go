@@ -80,6 +80,7 @@ type Update struct {
 	StartedAt time.Time
 	Exit      Exit // valid for restarting, exited and dead
 	Restarts  int
+	AppArmor  string  // as in [State]
 	Health    *Health // nil without a healthcheck
 	Probe     *Probe  // of the healthcheck, that has just begun or ended; nil in all other updates
 }

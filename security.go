@@ -13,6 +13,14 @@ const (
 	AppArmorUnconfined = "unconfined"
 )
 
+// AppArmorDefault is the profile of a container that names none, where it is
+// loaded; the packages bring it, contrib/apparmor.
+const AppArmorDefault = "davit-default"
+
+// AppArmorMissing is what is said of a host that enforces AppArmor and has not
+// loaded the profile.
+const AppArmorMissing = "AppArmor profile " + AppArmorDefault + " is not loaded, containers run without: apparmor_parser -r /etc/apparmor.d/" + AppArmorDefault + " loads it"
+
 // SecurityOptions are a [HostConfig]'s SecurityOpt, read.
 type SecurityOptions struct {
 	NoNewPrivileges bool

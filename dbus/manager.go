@@ -60,7 +60,11 @@ func features(info davit.EngineInfo) string {
 	if info.Seccomp {
 		seccomp = "+SECCOMP"
 	}
-	return seccomp + " -APPARMOR -SELINUX"
+	apparmor := " -APPARMOR"
+	if info.AppArmor {
+		apparmor = " +APPARMOR"
+	}
+	return seccomp + apparmor + " -SELINUX"
 }
 
 // countJobs returns how many jobs wait or run, and how many have finished.

@@ -57,12 +57,6 @@ func unifiedSupport(controllers []string, has func(file string) bool) davit.Cgro
 	}
 }
 
-// AppArmorEnabled tells whether the kernel enforces AppArmor; sys is /sys.
-func AppArmorEnabled(sys string) bool {
-	p, err := os.ReadFile(filepath.Join(sys, "module/apparmor/parameters/enabled"))
-	return err == nil && strings.HasPrefix(string(p), "Y")
-}
-
 func list(root, file string) string {
 	p, _ := os.ReadFile(filepath.Join(root, file)) // none: no processor is asked for
 	return strings.TrimSpace(string(p))

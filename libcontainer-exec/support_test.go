@@ -27,17 +27,6 @@ func tree(t *testing.T, files map[string]string) string {
 	return root
 }
 
-func TestAppArmorEnabled(t *testing.T) {
-	for text, want := range map[string]bool{"Y\n": true, "N\n": false} {
-		if got := AppArmorEnabled(tree(t, map[string]string{"module/apparmor/parameters/enabled": text})); got != want {
-			t.Errorf("with %q it is %v", text, got)
-		}
-	}
-	if AppArmorEnabled(t.TempDir()) {
-		t.Error("a kernel without it has it")
-	}
-}
-
 func TestCgroupSupport(t *testing.T) {
 	for _, tc := range []struct {
 		name, own string

@@ -59,6 +59,9 @@ func (s *Service) Boot(base context.Context, stop <-chan struct{}, status func(s
 	if s.engineID, err = s.State.EngineID(); err != nil {
 		return err
 	}
+	if s.facts.AppArmor && !s.loaded(davit.AppArmorDefault) {
+		s.log.Warn(davit.AppArmorMissing)
+	}
 	status("Opening sockets")
 	if err := s.openDoor(s.api, davit.ServeAPI{}); err != nil {
 		return err

@@ -175,6 +175,9 @@ func (s *Service) completeConfig(r *davit.Container) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.checkProfile(&r.HostConfig); err != nil {
+		return nil, err
+	}
 	if _, err := request.Ports(r, s.cfg().IP); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -81,7 +82,7 @@ func (s *Service) applyRunning(c *container, u davit.Update) {
 	if !u.StartedAt.IsZero() {
 		r.State.StartedAt = u.StartedAt
 	}
-	r.Restarts = u.Restarts
+	r.Restarts, r.State.AppArmor = u.Restarts, cmp.Or(u.AppArmor, r.State.AppArmor)
 	if before == davit.StatusRestarting {
 		s.events.Container("start", r, nil)
 	}

@@ -27,8 +27,8 @@ func (s *Service) registerParts(o Options) error {
 	vols := volumes.New(s.Volumes, p)
 	sys := system.New(system.Options{
 		Engine: o.Engine, Log: o.Log, Facts: o.Facts, Launcher: o.Runtime.Name(), Host: p, Emit: p.Emit,
-		Configuration: o.Configuration,
-		Disk:          disk{p, vols.Usage},
+		Configuration: o.Configuration, AppArmor: s.loaded,
+		Disk: disk{p, vols.Usage},
 		Pruners: map[string]system.Pruner{
 			"container": s.pruneContainers, "image": s.images.Prune, "volume": vols.Prune, "network": s.pruneNetworks,
 		},

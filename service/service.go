@@ -57,6 +57,8 @@ type Options struct {
 	// Missing tells whether a path is not there on the host as monitors see it;
 	// nil: nobody can tell before they look.
 	Missing func(path string) bool
+	// AppArmor tells whether a profile is loaded now; nil: none is.
+	AppArmor func(profile string) bool
 	// Configuration is the daemon's part in a reload.
 	Configuration system.Configuration
 	Drivers
@@ -70,6 +72,7 @@ type Service struct {
 	facts   davit.HostFacts
 	rules   *access.Rules
 	missing func(path string) bool
+	loaded  func(profile string) bool // into AppArmor
 	images  *images.Service
 	execs   *exec.Sessions
 	lists   *listing.Lister
@@ -102,6 +105,9 @@ func New(o Options) (*Service, error) {
 		events:     events.New(),
 		containers: map[string]*container{}, names: map[string]string{},
 		done: make(chan struct{}), failed: make(chan error, 2),
+	}
+	if s.loaded = o.AppArmor; s.loaded == nil {
+		s.loaded = func(string) bool { return false }
 	}
 	s.config.Store(&o.Config)
 	s.boots = bootlist.New(filepath.Join(o.Config.DataRoot, "boot.d"), o.Log)

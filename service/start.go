@@ -99,7 +99,7 @@ func (s *Service) launch(ctx context.Context, j *engine.Job, c *container) error
 	defer c.closeHeld()
 	c.update(func(r *davit.Container) { r.State.Error, r.State.StoppedByAPI, r.Restarts = "", false, 0 })
 	begun := c.record()
-	if err := s.checkDonors(&begun); err != nil {
+	if err := errors.Join(s.checkDonors(&begun), s.checkProfile(&begun.HostConfig)); err != nil {
 		return err
 	}
 	if begun.HostConfig.NetworkMode == "bridge" {
@@ -222,6 +222,7 @@ func (s *Service) setOff(ctx context.Context, c *container, proc davit.Process) 
 	c.rec.State = davit.State{
 		Status: davit.StatusRunning, Pid: proc.Pid(), StartedAt: time.Now().UTC(), FinishedAt: c.rec.State.FinishedAt,
 		Health: starting(&c.rec.Config), Unit: s.unitOf(&c.rec), // known for certain since Create
+		AppArmor: s.profileOf(&c.rec.HostConfig), // until the monitor tells
 	}
 	c.wakeLocked()
 	c.mu.Unlock()

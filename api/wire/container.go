@@ -205,7 +205,7 @@ type legacyNetwork struct {
 func Inspect(c *davit.ContainerInfo, version int, size bool) InspectReply {
 	out := InspectReply{InspectResponse: container.InspectResponse{
 		ID: c.ID, Created: c.Created.Format(time.RFC3339Nano), Path: c.Path, Args: OrEmpty(c.Args),
-		State: stateWire(c.State), Image: c.ImageID.String(), LogPath: c.LogPath, Name: "/" + c.Name,
+		State: stateWire(c.State), Image: c.ImageID.String(), LogPath: c.LogPath, AppArmorProfile: c.State.AppArmor, Name: "/" + c.Name,
 		RestartCount: c.Restarts, Driver: "overlay", Platform: "linux", ExecIDs: c.ExecIDs,
 		HostConfig: Host(&c.HostConfig), Mounts: mountPoints(c.Mounts), Config: Config(&c.Config),
 		GraphDriver: graphDriver(c), AppArmorProfile: appArmor(c),

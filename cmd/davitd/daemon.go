@@ -164,6 +164,7 @@ func (d *daemon) build() error {
 	d.service, err = service.New(service.Options{
 		Engine: d.eng, Log: d.log, Config: d.config, Facts: facts, Drivers: drivers, Binds: d.policy,
 		Missing:       func(path string) bool { return linux.Missing(hostProc(runtime.Name()), path) },
+		AppArmor:      func(profile string) bool { return linux.AppArmorLoaded("/sys", profile) },
 		Configuration: configuration{d},
 	})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/linux"
 	"github.com/davit-engine/davit/internal/osrelease"
 	libcontainerexec "github.com/davit-engine/davit/libcontainer-exec"
 	"golang.org/x/sys/unix"
@@ -44,7 +45,7 @@ func hostFacts() (davit.HostFacts, error) {
 		f.OperatingSystem = name
 	}
 	f.OSVersion = release["VERSION_ID"]
-	f.AppArmor = libcontainerexec.AppArmorEnabled("/sys")
+	f.AppArmor = linux.AppArmorEnabled("/sys")
 	f.Cgroups = libcontainerexec.CgroupSupport("/sys/fs/cgroup", ownCgroup())
 	return f, nil
 }

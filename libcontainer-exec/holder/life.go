@@ -40,7 +40,7 @@ func (h *holder) live() int {
 		return 1
 	}
 	h.setState(func(s *protocol.State) {
-		s.Status, s.Pid, s.PidStart, s.Cgroups = protocol.Created, r.pid, r.pidStart, r.cgroups
+		s.Status, s.Pid, s.PidStart, s.Cgroups, s.AppArmor = protocol.Created, r.pid, r.pidStart, r.cgroups, r.appArmor
 	})
 	close(h.created)
 	if !h.awaitStart(r) {
@@ -138,6 +138,7 @@ func (h *holder) start(r *run) error {
 	}
 	h.setState(func(s *protocol.State) {
 		s.Status, s.Pid, s.PidStart, s.StartedAt, s.Exit, s.Cgroups = protocol.Running, r.pid, r.pidStart, r.startedAt, nil, r.cgroups
+		s.AppArmor = r.appArmor
 		if h.spec.Health != nil {
 			s.Health = &protocol.Health{Status: protocol.Starting}
 		}

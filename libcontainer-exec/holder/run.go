@@ -39,6 +39,7 @@ type run struct {
 	frozen   bool       // guarded by freezing
 	freezes  int        // guarded by freezing: how often it was paused
 	killed   bool       // guarded by freezing: SIGKILL is on its way
+	appArmor string     // the monitor's report of it
 
 	stdinMu sync.Mutex
 	stdin   *os.File    // the writing end, or the terminal; nil when closed
@@ -68,7 +69,7 @@ func (h *holder) newRun() (*run, error) {
 		h.removeState(nil)
 		return nil, err
 	}
-	r.pid, r.cgroups = report.Pid, report.Cgroups
+	r.pid, r.cgroups, r.appArmor = report.Pid, report.Cgroups, report.AppArmor
 	exited := h.reaper.watch(r.pid)
 	h.reaper.end()
 	r.pidStart, _ = linux.ProcessStart(r.pid) // 0 if it has ended already

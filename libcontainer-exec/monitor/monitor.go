@@ -118,7 +118,7 @@ func create(req Request) (protocol.Report, error) {
 	if err != nil {
 		return protocol.Report{}, fmt.Errorf("cannot read the new container's state: %w", err)
 	}
-	return protocol.Report{Pid: pid, Cgroups: state.CgroupPaths}, nil
+	return protocol.Report{Pid: pid, Cgroups: state.CgroupPaths, AppArmor: appArmorInForce("/sys", oci.Process.ApparmorProfile)}, nil
 }
 
 // execute runs a further process in the container.
@@ -144,6 +144,7 @@ func execute(req Request) (protocol.Report, error) {
 	if err != nil {
 		return protocol.Report{}, err
 	}
+	oci.ApparmorProfile = sessionProfile(&spec.Container.Security, &x, state.Config.AppArmorProfile)
 	process, err := newProcess(oci, x.Tty)
 	if err != nil {
 		return protocol.Report{}, err

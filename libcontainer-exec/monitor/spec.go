@@ -147,6 +147,10 @@ func initProcess(spec *protocol.Spec) (*specs.Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	profile, err := appArmorProfile("/sys", &c.Security)
+	if err != nil {
+		return nil, err
+	}
 	p := &specs.Process{
 		Terminal:        spec.Holder.Tty,
 		ConsoleSize:     consoleSize(spec.Holder.Rows, spec.Holder.Cols),
@@ -157,7 +161,7 @@ func initProcess(spec *protocol.Spec) (*specs.Process, error) {
 		Capabilities:    caps,
 		Rlimits:         rlimits,
 		NoNewPrivileges: c.Security.NoNewPrivileges,
-		ApparmorProfile: appArmorProfile(&c.Security),
+		ApparmorProfile: profile,
 	}
 	p.User.Umask = c.Umask
 	if score, ok := oomScore(c.OomScore); ok {
@@ -203,17 +207,7 @@ func execProcess(spec *protocol.Spec, x *protocol.ExecSpec, root string) (*specs
 		Capabilities:    caps,
 		Rlimits:         rlimits,
 		NoNewPrivileges: c.Security.NoNewPrivileges && !x.Privileged,
-		ApparmorProfile: appArmorProfile(&security),
 	}, nil
-}
-
-// appArmorProfile is the loaded profile that the user named; "" is to stay as
-// the monitor is, which is unconfined.
-func appArmorProfile(s *protocol.Security) string {
-	if s.AppArmor == protocol.Unconfined {
-		return ""
-	}
-	return s.AppArmor
 }
 
 func consoleSize(rows, cols uint16) *specs.Box {

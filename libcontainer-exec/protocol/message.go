@@ -105,7 +105,10 @@ func (e *Error) Error() string { return e.Message }
 type Report struct {
 	Pid     int               `json:",omitempty"`
 	Cgroups map[string]string `json:",omitempty"` // controller -> directory
-	Error   *Error            `json:",omitempty"`
+	// AppArmor is the profile of a new container, or "unconfined"; "" on a host
+	// without AppArmor.
+	AppArmor string `json:",omitempty"`
+	Error    *Error `json:",omitempty"`
 }
 
 // Status is a container's state, in the words of the Docker API.
@@ -131,6 +134,7 @@ type State struct {
 	Exit      *Exit             `json:",omitempty"`
 	Restarts  int               `json:",omitempty"`
 	Cgroups   map[string]string `json:",omitempty"`
+	AppArmor  string            `json:",omitempty"` // as in [Report], of the last run
 	Health    *Health           `json:",omitempty"` // nil without a healthcheck
 	Probe     *Probe            `json:",omitempty"` // that has just begun or ended; in an update only
 }

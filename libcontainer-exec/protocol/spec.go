@@ -154,6 +154,10 @@ type Security struct {
 // no confinement.
 const Unconfined = "unconfined"
 
+// DefaultAppArmor is the AppArmor profile of a container that is not privileged
+// and names none, where it is loaded.
+const DefaultAppArmor = "davit-default"
+
 // Resources are limits; zero is none.
 type Resources struct {
 	Memory             int64 // bytes

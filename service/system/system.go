@@ -54,7 +54,8 @@ type Options struct {
 	Engine   *engine.Engine
 	Log      *slog.Logger
 	Facts    davit.HostFacts
-	Launcher string // how monitors are launched
+	Launcher string                    // how monitors are launched
+	AppArmor func(profile string) bool // whether it is loaded now
 	Host     Host
 	Disk     Disk
 	Pruners  map[string]Pruner // by class
@@ -130,7 +131,7 @@ func (s *System) noop(context.Context, *engine.Job, davit.Noop) (davit.Nothing, 
 }
 
 // warnings tells, in Docker's words, what the host does not do.
-func warnings(i *davit.EngineInfo) (out []string) {
+func warnings(i *davit.EngineInfo, apparmor bool) (out []string) {
 	g := &i.Cgroups
 	for _, w := range []struct {
 		missing bool
@@ -145,6 +146,7 @@ func warnings(i *davit.EngineInfo) (out []string) {
 		{!g.Cpuset, "No cpuset support"},
 		{!g.Pids, "No pids limit support"},
 		{!i.IPForwarding, "IPv4 forwarding is disabled"},
+		{apparmor && !i.AppArmor, davit.AppArmorMissing},
 	} {
 		if w.missing {
 			out = append(out, "WARNING: "+w.text)
@@ -161,7 +163,7 @@ func (s *System) info(context.Context, *engine.Job, davit.Info) (davit.EngineInf
 		OperatingSystem: s.Facts.OperatingSystem, OSVersion: s.Facts.OSVersion, OSType: "linux", Architecture: s.Facts.Architecture,
 		NCPU: s.Facts.NCPU, MemTotal: s.Facts.MemTotal, DataRoot: cfg.DataRoot, Labels: cfg.Labels,
 		InsecureRegistries: cfg.InsecureRegistries, CDISpecDirs: cfg.CDISpecDirs, Goroutines: runtime.NumGoroutine(), Time: time.Now(), Debug: cfg.Debug,
-		Seccomp: s.Facts.Seccomp, EventsListeners: s.Host.Listeners(),
+		Seccomp: s.Facts.Seccomp, AppArmor: s.Facts.AppArmor && s.AppArmor(davit.AppArmorDefault), EventsListeners: s.Host.Listeners(),
 		Cgroups: s.Facts.Cgroups, LogDriver: request.CompleteLog(davit.LogConfig{}, davit.LogConfig{Type: cfg.LogDriver, Config: cfg.LogOpts}, s.Launcher == "systemd").Type, LogDrivers: logconfig.Drivers(),
 	}
 	forwarding, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
@@ -169,9 +171,12 @@ func (s *System) info(context.Context, *engine.Job, davit.Info) (davit.EngineInf
 		return i, err
 	}
 	i.IPForwarding = strings.TrimSpace(string(forwarding)) == "1"
-	i.Warnings = warnings(&i)
+	i.Warnings = warnings(&i, s.Facts.AppArmor)
 	if s.Launcher == "systemd" {
 		i.CgroupDriver = "systemd"
+	}
+	if i.AppArmor {
+		i.SecurityOptions = append(i.SecurityOptions, "name=apparmor")
 	}
 	if s.Facts.Seccomp {
 		i.SecurityOptions = append(i.SecurityOptions, "name=seccomp,profile=builtin")

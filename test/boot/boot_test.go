@@ -138,6 +138,7 @@ func TestBootVM(t *testing.T) {
 	files["/web.tar"] = smallWeb(t, files["/usr/local/bin/busybox"])
 	scenario(boot(t, &vm{}, tree, files), []part{
 		{"there is a small image", func(_ *testing.T, g *guest) { g.tiny() }},
+		{"containers are confined by AppArmor", isConfined},
 		{"a killed payload has its exit code and its restart policy", killsPayload},
 		{"a killed monitor takes its payload with it, and its restart policy holds", killsMonitor},
 		{"a daemon that hangs is restarted by its watchdog", hangs},

@@ -3,7 +3,7 @@
 # tree.sh tree|vm DIRECTORY [SUITE] makes, once, what the boot test starts from:
 #
 #   DIRECTORY/tree-SUITE-REVISION/      a Debian tree with systemd, without Davit
-#   DIRECTORY/vm-SUITE-REVISION/        the same with a kernel, for a virtual machine
+#   DIRECTORY/vm-SUITE-REVISION.N/      the same with a kernel and AppArmor, for a virtual machine
 #   DIRECTORY/web-SUITE-REVISION.tar    the root of a Debian-based image with a web server
 #
 # and prints the paths of the wanted tree and of the image. It downloads packages of
@@ -15,11 +15,13 @@ revision=5 # raise when something below changes
 kind=$1
 cache=$2
 suite=${3:-bookworm}
-tree=$cache/$kind-$suite-$revision
 packages=systemd,systemd-sysv,dbus,polkitd,libglib2.0-bin,iptables,iproute2,libseccomp2,procps,curl,kmod,udev
 case $kind in
-tree) ;;
-vm) packages=$packages,linux-image-cloud-amd64,initramfs-tools ;;
+tree) tree=$cache/tree-$suite-$revision ;;
+vm)
+	tree=$cache/vm-$suite-$revision.1 # likewise, when this does
+	packages=$packages,linux-image-cloud-amd64,initramfs-tools,apparmor
+	;;
 *)
 	echo "usage: tree.sh tree|vm DIRECTORY [SUITE]" >&2
 	exit 2
