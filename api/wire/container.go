@@ -205,10 +205,10 @@ type legacyNetwork struct {
 func Inspect(c *davit.ContainerInfo, version int, size bool) InspectReply {
 	out := InspectReply{InspectResponse: container.InspectResponse{
 		ID: c.ID, Created: c.Created.Format(time.RFC3339Nano), Path: c.Path, Args: OrEmpty(c.Args),
-		State: stateWire(c.State), Image: c.ImageID.String(), LogPath: c.LogPath, AppArmorProfile: c.State.AppArmor, Name: "/" + c.Name,
+		State: stateWire(c.State), Image: c.ImageID.String(), LogPath: c.LogPath, Name: "/" + c.Name,
 		RestartCount: c.Restarts, Driver: "overlay", Platform: "linux", ExecIDs: c.ExecIDs,
 		HostConfig: Host(&c.HostConfig), Mounts: mountPoints(c.Mounts), Config: Config(&c.Config),
-		GraphDriver: graphDriver(c), AppArmorProfile: appArmor(c),
+		GraphDriver: graphDriver(c), AppArmorProfile: c.State.AppArmor,
 	}}
 	if size {
 		out.SizeRw, out.SizeRootFs = &c.SizeRw, &c.SizeRootFs
@@ -242,15 +242,6 @@ func graphDriver(c *davit.ContainerInfo) *storage.DriverData {
 		data["MergedDir"] = fmt.Sprintf("/proc/%d/root", c.State.Pid)
 	}
 	return &storage.DriverData{Name: "overlay", Data: data}
-}
-
-// appArmor is the profile that was named; there is none by default.
-func appArmor(c *davit.ContainerInfo) string {
-	o, err := davit.ParseSecurityOpt(c.HostConfig.SecurityOpt)
-	if err != nil {
-		return "" // it was read when the container was made
-	}
-	return o.AppArmor
 }
 
 func stateWire(s davit.State) *container.State {
