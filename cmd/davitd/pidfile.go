@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +24,7 @@ func writePidfile(path string) (*pidfile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot write the pidfile: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := lockPidfile(f); err != nil {
 		pid, _ := io.ReadAll(io.LimitReader(f, 20)) // only for the message
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
@@ -35,6 +37,28 @@ func writePidfile(path string) (*pidfile, error) {
 		return nil, fmt.Errorf("cannot write the pidfile %s: %w", path, err)
 	}
 	return &pidfile{f}, nil
+}
+
+// inheritance is how long a killed daemon's lock may outlive it: a child that it
+// was about to start has it until it executes its program.
+const inheritance = 2 * time.Second
+
+// lockPidfile locks f. It waits for nobody but the children of a daemon that is
+// dead.
+func lockPidfile(f *os.File) error {
+	for deadline := time.Now().Add(inheritance); ; {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(deadline) {
+			return err
+		}
+		text := make([]byte, 20)
+		n, _ := f.ReadAt(text, 0) // what cannot be read names nobody
+		pid, perr := strconv.Atoi(strings.TrimSpace(string(text[:n])))
+		if perr == nil && pid > 0 && !errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+			return err
+		}
+		<-time.After(10 * time.Millisecond)
+	}
 }
 
 func writeAll(f *os.File, text string) error {

@@ -204,6 +204,9 @@ func TestRestartPolicies(t *testing.T) {
 			// By Docker's word, a container that was killed by hand is not started again.
 			e.until(t, id, "the killed container to have ended", func(c container.InspectResponse) bool { return c.State.Status == "exited" })
 			e.startAgain(t, id)
+			testutil.Eventually(t, patience, "its handler to be in place", func() bool {
+				return e.in(t, id, `pidof sleep >/dev/null && echo yes || echo no`) == "yes"
+			})
 			if _, err := e.cli.ContainerStop(t.Context(), id, client.ContainerStopOptions{Timeout: ptr(5)}); err != nil {
 				t.Fatalf("stop: %v", err)
 			}
