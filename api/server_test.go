@@ -247,6 +247,10 @@ func TestBadRequests(t *testing.T) {
 		{"POST", "/containers/create", js, `{"Image":"x","HostConfig":{"Foo":["bar"]}}`, 400, "unknown field HostConfig.Foo in the request body"},
 		{"POST", "/containers/create", js, `{"Image":"x","HostConfig":{"Mounts":[{"Foo":true}]}}`, 400, "unknown field HostConfig.Mounts[0].Foo in the request body"},
 		{"POST", "/containers/create", js, `{"Image":"x","MacAddress":"","HostConfig":{"KernelMemory":0}}`, 201, ""},
+		{
+			"POST", "/containers/create", js, `{"Image":"x","HostConfig":{"KernelMemory":100000000}}`, 501,
+			"HostConfig.KernelMemory is not supported: kernel memory has no limit of its own since API 1.42 and Linux 5.16; use Memory",
+		},
 		{"POST", "/containers/create?platform=//", js, `{"Image":"x"}`, 400, `invalid platform "//": want os/arch or os/arch/variant`},
 		{
 			"POST", "/containers/create", js, `{"Image":"x","HostConfig":{"RestartPolicy":{"Name":"often"}}}`, 400,

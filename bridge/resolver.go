@@ -17,3 +17,7 @@ func NewResolver() *Resolver { return &Resolver{files: dns.HostFiles()} }
 func (r *Resolver) ResolvConf(servers, search, options []string) ([]byte, error) {
 	return r.files.Make(servers, search, options)
 }
+
+// HostFiles returns the host's hosts(5) and resolv.conf(5), empty where there is
+// none.
+func (r *Resolver) HostFiles() (hosts, resolv []byte, err error) { return r.files.Raw() }

@@ -178,6 +178,11 @@ func (s *Service) completeConfig(r *davit.Container) ([]string, error) {
 	if err := s.checkProfile(&r.HostConfig); err != nil {
 		return nil, err
 	}
+	if h := &r.HostConfig; len(h.DNS)+len(h.DNSSearch)+len(h.DNSOptions) > 0 {
+		if _, err := s.Resolver.ResolvConf(h.DNS, h.DNSSearch, h.DNSOptions); err != nil {
+			return nil, err
+		}
+	}
 	if _, err := request.Ports(r, s.cfg().IP); err != nil {
 		return nil, err
 	}

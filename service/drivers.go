@@ -84,6 +84,9 @@ type Resolver interface {
 	// host's servers without loopback ones (systemd-resolved's stub is replaced
 	// by its upstreams), overridden by what is given.
 	ResolvConf(servers, search, options []string) ([]byte, error)
+	// HostFiles are hosts(5) and resolv.conf(5) as the host has them, empty where
+	// it has none: those of a container in the host's network.
+	HostFiles() (hosts, resolv []byte, err error)
 }
 
 // State is the database of records. Put is durable when it returns. The name

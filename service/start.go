@@ -252,12 +252,20 @@ func (s *Service) generateFiles(rec *davit.Container) ([]davit.File, error) {
 		}
 		return daemon
 	}
-	if h.NetworkMode == "host" && len(h.DNS)+len(h.DNSSearch)+len(h.DNSOptions) == 0 {
-		return []davit.File{{Target: "/etc/hostname", Content: []byte(s.facts.Hostname + "\n")}}, nil
-	}
-	resolv, err := s.Resolver.ResolvConf(pick(h.DNS, cfg.DNS), pick(h.DNSSearch, cfg.DNSSearch), pick(h.DNSOptions, cfg.DNSOptions))
-	if err != nil {
+	var hosts, resolv []byte
+	own := h.NetworkMode != "host"
+	if own {
+		hosts = request.HostsFile(rec)
+	} else if hosts, resolv, err = s.Resolver.HostFiles(); err != nil {
 		return nil, err
+	} else {
+		hosts = request.WithExtraHosts(hosts, rec)
+	}
+	if own || len(h.DNS)+len(h.DNSSearch)+len(h.DNSOptions) > 0 {
+		resolv, err = s.Resolver.ResolvConf(pick(h.DNS, cfg.DNS), pick(h.DNSSearch, cfg.DNSSearch), pick(h.DNSOptions, cfg.DNSOptions))
+		if err != nil {
+			return nil, err
+		}
 	}
 	hostname := rec.Config.Hostname
 	if hostname == "" {
@@ -265,7 +273,7 @@ func (s *Service) generateFiles(rec *davit.Container) ([]davit.File, error) {
 	}
 	return []davit.File{
 		{Target: "/etc/hostname", Content: []byte(hostname + "\n")},
-		{Target: "/etc/hosts", Content: request.HostsFile(rec)},
+		{Target: "/etc/hosts", Content: hosts},
 		{Target: "/etc/resolv.conf", Content: resolv},
 	}, nil
 }

@@ -144,7 +144,11 @@ func Host(h *container.HostConfig) davit.HostConfig {
 		out.ReadonlyPaths = nil
 	}
 	for _, a := range h.DNS {
-		out.DNS = append(out.DNS, a.String())
+		name := ""
+		if a.IsValid() { // else its text is empty
+			name = a.String()
+		}
+		out.DNS = append(out.DNS, name)
 	}
 	if len(h.PortBindings) > 0 {
 		out.PortBindings = map[string][]davit.PortBinding{}

@@ -40,8 +40,19 @@ func unknownFields(raw json.RawMessage, v any, ignored []string) error {
 	if name == "" {
 		return nil
 	}
+	if why, gone := retired[name[strings.LastIndexByte(name, '.')+1:]]; gone {
+		return unsupported("%s is not supported: %s", name, why)
+	}
 	return invalid("unknown field %s in the request body", name)
 }
+
+// retired says why fields of older versions of the API have gone.
+var retired = map[string]string{
+	"KernelMemory":    noKernelMemory,
+	"KernelMemoryTCP": noKernelMemory,
+}
+
+const noKernelMemory = "kernel memory has no limit of its own since API 1.42 and Linux 5.16; use Memory"
 
 var (
 	jsonUnmarshaler = reflect.TypeFor[json.Unmarshaler]()

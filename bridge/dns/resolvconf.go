@@ -28,13 +28,14 @@ const (
 
 // Files are the host's files that a container's resolv.conf is made from.
 type Files struct {
+	Hosts  string // /etc/hosts
 	Host   string // /etc/resolv.conf
 	Uplink string // what systemd-resolved writes of its upstream servers (systemd-resolved.service(8))
 }
 
 // HostFiles returns the files' usual places.
 func HostFiles() Files {
-	return Files{Host: "/etc/resolv.conf", Uplink: "/run/systemd/resolve/resolv.conf"}
+	return Files{Hosts: "/etc/hosts", Host: "/etc/resolv.conf", Uplink: "/run/systemd/resolve/resolv.conf"}
 }
 
 // Conf is what resolv.conf(5) says.
@@ -165,6 +166,21 @@ func (f Files) Make(servers, search, options []string) ([]byte, error) {
 		}
 	}
 	return conf.text(), nil
+}
+
+// Raw returns the host's hosts(5) and resolv.conf(5) as they are; one that does
+// not exist is empty.
+func (f Files) Raw() (hosts, resolv []byte, err error) {
+	for _, file := range []struct {
+		name string
+		text *[]byte
+	}{{f.Hosts, &hosts}, {f.Host, &resolv}} {
+		*file.text, err = os.ReadFile(file.name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, fmt.Errorf("cannot read the host's resolver configuration: %w", err)
+		}
+	}
+	return hosts, resolv, nil
 }
 
 func (c Conf) text() []byte {

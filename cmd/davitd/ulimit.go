@@ -10,20 +10,15 @@ import (
 	"strings"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/linux"
 )
-
-// limitNames are the resources of setrlimit(2), as Docker calls them.
-var limitNames = []string{
-	"as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime",
-	"sigpending", "stack",
-}
 
 // checkUlimit refuses what no container could be started with.
 func checkUlimit(name string, u davit.Ulimit) error {
 	unlimited := func(n int64) bool { return n == -1 }
 	switch {
-	case !slices.Contains(limitNames, name):
-		return fmt.Errorf("invalid default-ulimits: there is no limit %q: use one of %s", name, strings.Join(limitNames, ", "))
+	case !slices.Contains(linux.LimitNames(), name):
+		return fmt.Errorf("invalid default-ulimits: there is no limit %q: use one of %s", name, strings.Join(linux.LimitNames(), ", "))
 	case u.Name != name:
 		return fmt.Errorf("invalid default-ulimits: the Name of %q is %q: it must be the same", name, u.Name)
 	case u.Soft < -1 || u.Hard < -1:

@@ -59,6 +59,9 @@ func Check(r *davit.Container, host *davit.HostFacts) (warnings []string, err er
 	if dir := r.Config.WorkingDir; dir != "" && !strings.HasPrefix(dir, "/") {
 		return nil, invalid("the working directory '%s' is invalid, it needs to be an absolute path", dir)
 	}
+	if err := errors.Join(checkHostname("hostname", r.Config.Hostname), checkHostname("domain name", r.Config.Domainname)); err != nil {
+		return nil, err
+	}
 	if err := errors.Join(CheckTexts(&r.Config), CheckLog(h.LogConfig), checkHealthcheck(r.Config.Healthcheck)); err != nil {
 		return nil, err
 	}

@@ -15,12 +15,17 @@ import (
 // container is runc's own until it executes the program.
 const minMemory = 6 << 20
 
+// maxMemory is more than a machine has, and can be doubled for what there is with
+// swap.
+const maxMemory = 1 << 60
+
 // The ranges of the kernel's and of Docker.
 const (
 	minShares, maxShares = 2, 262144
 	minPeriod, maxPeriod = 1000, 1000000 // microseconds
 	minWeight, maxWeight = 10, 1000
 	maxSwappiness        = 100
+	minNanoCPUs          = 1e7 // a quota of 1 ms in each 100
 )
 
 // Limits checks limits against what the host can do, brings them into the form
@@ -98,8 +103,12 @@ func discard(r *davit.Resources, can *davit.CgroupSupport) (warnings []string) {
 
 func checkMemory(r *davit.Resources, _ *davit.HostFacts, update bool) error {
 	switch {
+	case r.Memory < 0:
+		return invalid("Minimum memory limit allowed is 6MB, and it is %d: 0 is no limit", r.Memory)
 	case r.Memory != 0 && r.Memory < minMemory:
-		return invalid("minimum memory limit allowed is 6MB")
+		return invalid("Minimum memory limit allowed is 6MB")
+	case max(r.Memory, r.MemorySwap, r.MemoryReservation) > maxMemory:
+		return invalid("invalid memory limit %d: the most is %d bytes, and 0 is no limit", max(r.Memory, r.MemorySwap, r.MemoryReservation), int64(maxMemory))
 	case r.MemorySwap > 0 && r.Memory == 0 && !update:
 		return invalid("you should always set the memory limit when using memoryswap limit")
 	case r.MemorySwap > 0 && r.MemorySwap < r.Memory:
@@ -122,7 +131,7 @@ func checkCPU(r *davit.Resources, host *davit.HostFacts, _ bool) error {
 		return invalid("conflicting options: nano CPUs and CPU period or quota cannot both be set")
 	case r.NanoCPUs > 0 && !host.Cgroups.CPUQuota:
 		return invalid("NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler or the cgroup is not mounted")
-	case r.NanoCPUs < 0 || r.NanoCPUs > int64(host.NCPU)*1e9:
+	case r.NanoCPUs < 0 || r.NanoCPUs > 0 && r.NanoCPUs < minNanoCPUs || r.NanoCPUs > int64(host.NCPU)*1e9:
 		return invalid("range of CPUs is from 0.01 to %d.00, as there are only %d CPUs available", host.NCPU, host.NCPU)
 	case r.CPUShares < 0:
 		return invalid("invalid CPU shares %d: the least are %d", r.CPUShares, minShares)

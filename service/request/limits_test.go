@@ -3,6 +3,7 @@
 package request
 
 import (
+	"math"
 	"strings"
 	"testing"
 
@@ -65,8 +66,12 @@ func TestLimitsRefused(t *testing.T) {
 		give davit.Resources
 		want string
 	}{
-		{davit.Resources{Memory: mib}, "minimum memory limit"},
-		{davit.Resources{Memory: -5}, "minimum memory limit"},
+		{davit.Resources{Memory: mib}, "Minimum memory limit allowed is 6MB"},
+		{davit.Resources{Memory: -1}, "Minimum memory limit allowed is 6MB, and it is -1: 0 is no limit"},
+		{davit.Resources{Memory: math.MaxInt64}, "invalid memory limit 9223372036854775807"},
+		{davit.Resources{Memory: math.MaxInt64/2 + 1}, "invalid memory limit 4611686018427387904"},
+		{davit.Resources{Memory: 8 * mib, MemorySwap: math.MaxInt64}, "invalid memory limit 9223372036854775807"},
+		{davit.Resources{NanoCPUs: 1e6}, "range of CPUs is from 0.01"},
 		{davit.Resources{MemorySwap: 1}, "always set the memory limit"},
 		{davit.Resources{Memory: 9 * mib, MemorySwap: 8 * mib}, "memoryswap limit should be larger"},
 		{davit.Resources{MemorySwap: -2}, "use -1 for unlimited"},

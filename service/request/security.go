@@ -4,10 +4,14 @@ package request
 
 import (
 	"encoding/json"
+	"errors"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/linux"
 )
 
 // minOOMScore and maxOOMScore are those of proc_pid_oom_score_adj(5).
@@ -35,6 +39,21 @@ func checkSecurity(h *davit.HostConfig, host *davit.HostFacts) error {
 			return invalid("decoding seccomp profile failed: %w", err)
 		}
 	}
+	for _, list := range []struct {
+		field string
+		names []string
+	}{{"CapAdd", h.CapAdd}, {"CapDrop", h.CapDrop}} {
+		for _, name := range list.names {
+			if c, known := linux.Capability(name); !known && !strings.EqualFold(name, "ALL") {
+				return invalid("invalid %s: unknown capability: %q", list.field, c)
+			}
+		}
+	}
+	return errors.Join(checkProcess(h), checkSysctls(h))
+}
+
+// checkProcess checks what the first process is given.
+func checkProcess(h *davit.HostConfig) error {
 	switch {
 	case h.OomScoreAdj < minOOMScore || h.OomScoreAdj > maxOOMScore:
 		return invalid("invalid value %d, range for oom score adj is [-1000, 1000]", h.OomScoreAdj)
@@ -45,7 +64,37 @@ func checkSecurity(h *davit.HostConfig, host *davit.HostFacts) error {
 	case slices.Contains(keys(h.Annotations), ""):
 		return invalid("invalid Annotations: the empty string is not permitted as an annotation key")
 	}
-	return checkSysctls(h)
+	return errors.Join(checkGroups(h.GroupAdd), checkUlimits(h.Ulimits))
+}
+
+// checkGroups refuses what is no group of any image: names are looked up when
+// the container starts, in its own files.
+func checkGroups(groups []string) error {
+	for i, group := range groups {
+		if strings.TrimSpace(group) == "" || strings.ContainsAny(group, ":\n\x00") {
+			return invalid("invalid GroupAdd: number %d of %d, %q, is not a group: give a name or a number", i+1, len(groups), group)
+		}
+		if id, err := strconv.ParseInt(group, 10, 64); errors.Is(err, strconv.ErrRange) || err == nil && (id < 0 || id > math.MaxInt32) {
+			return invalid("invalid GroupAdd: %s: uids and gids must be in range 0-2147483647", group)
+		}
+	}
+	return nil
+}
+
+// checkUlimits refuses what no host can give. What this one cannot is refused at
+// the start: who starts the container may do more than the daemon.
+func checkUlimits(limits []davit.Ulimit) error {
+	for _, u := range limits {
+		switch {
+		case !slices.Contains(linux.LimitNames(), strings.ToLower(u.Name)):
+			return invalid("invalid ulimit type: %s", u.Name)
+		case u.Soft < -1 || u.Hard < -1:
+			return invalid("invalid ulimit %s: a limit is not negative, but for -1, which is unlimited", u.Name)
+		case u.Hard != -1 && (u.Soft == -1 || u.Soft > u.Hard):
+			return invalid("ulimit soft limit must be less than or equal to hard limit: %d > %d", u.Soft, u.Hard)
+		}
+	}
+	return nil
 }
 
 func keys[V any](m map[string]V) (out []string) {
