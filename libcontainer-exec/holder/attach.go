@@ -4,6 +4,7 @@ package holder
 
 import (
 	"os"
+	"time"
 
 	"github.com/davit-engine/davit/internal/containerlog"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
@@ -163,8 +164,9 @@ func (h *holder) input(p []byte) bool {
 }
 
 // broadcast writes p to all clients of the stream. A slow one makes the
-// container wait, one whose pipe is broken is dropped.
-func (h *holder) broadcast(stream containerlog.Stream, p []byte) {
+// container wait, one whose pipe is broken is dropped; and so is, when hurry
+// says that the container has ended, one that does not read.
+func (h *holder) broadcast(stream containerlog.Stream, p []byte, hurry bool) {
 	h.mu.Lock()
 	clients := h.clients
 	h.mu.Unlock()
@@ -172,6 +174,9 @@ func (h *holder) broadcast(stream containerlog.Stream, p []byte) {
 		f := c.outputs[stream]
 		if f == nil {
 			continue
+		}
+		if hurry {
+			_ = f.SetWriteDeadline(time.Now().Add(drainTimeout))
 		}
 		if _, err := f.Write(p); err != nil {
 			_ = f.Close() // further writes fail at once
@@ -189,6 +194,19 @@ func (h *holder) widenClients() {
 				continue
 			}
 			widen(f, lastPipe) // refused: the client may be held up
+		}
+	}
+}
+
+// hurryClients has a write to a client that is under way end at last.
+func (h *holder) hurryClients() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.clients {
+		for _, f := range c.outputs {
+			if f != nil {
+				_ = f.SetWriteDeadline(time.Now().Add(drainTimeout))
+			}
 		}
 	}
 }

@@ -248,7 +248,7 @@ func (h *holder) finish(r *run) {
 	if r.checked != nil {
 		<-r.checked // a monitor that it runs must not find the cgroup gone
 	}
-	r.drain()
+	r.drain(drainTimeout)
 	h.endClients()
 	if h.log != nil {
 		if err := h.log.Flush(); err != nil {

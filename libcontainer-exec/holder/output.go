@@ -86,6 +86,13 @@ func (r *run) pump(stream containerlog.Stream, f *os.File) {
 	buf, failing := small, false // a full disk is complained about once, not once a line
 	big := false
 	for {
+		if r.ending.Load() {
+			r.rest(stream, raw, buf, &failing)
+			if big {
+				_ = unix.Munmap(buf)
+			}
+			return
+		}
 		if big {
 			_ = f.SetReadDeadline(time.Now().Add(calm)) // refused: the memory stays
 		}
@@ -101,6 +108,7 @@ func (r *run) pump(stream containerlog.Stream, f *os.File) {
 			if r.h.log != nil {
 				r.h.log.Idle()
 			}
+		case errors.Is(err, os.ErrDeadlineExceeded): // to look at r.ending
 		case err != nil || n == 0:
 			if big {
 				_ = unix.Munmap(buf)
@@ -112,6 +120,22 @@ func (r *run) pump(stream containerlog.Stream, f *os.File) {
 				buf, big = m, true
 			}
 		}
+	}
+}
+
+// rest copies what is in the pipe or terminal now. More may come for ever, from
+// a process outside of the container.
+func (r *run) rest(stream containerlog.Stream, raw syscall.RawConn, buf []byte, failing *bool) {
+	left := 0
+	_ = raw.Control(func(fd uintptr) { left, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }) // closed: nothing is left
+	for left > 0 {
+		n := 0
+		_ = raw.Control(func(fd uintptr) { n, _ = unix.Read(int(fd), buf[:min(left, len(buf))]) })
+		if n <= 0 {
+			return
+		}
+		r.output(stream, buf[:n], failing)
+		left -= n
 	}
 }
 
@@ -156,7 +180,7 @@ func (r *run) output(stream containerlog.Stream, p []byte, failing *bool) {
 		}
 		*failing = err != nil
 	}
-	r.h.broadcast(stream, p)
+	r.h.broadcast(stream, p, r.ending.Load())
 }
 
 // widen makes a pipe larger, if that is allowed.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,7 +19,9 @@ import (
 )
 
 // drainTimeout is how long the output of an ended container may still come: a
-// process outside of it may hold the other end of a pipe.
+// process outside of it may hold the other end of a pipe. What is in the pipes
+// then is taken all the same, however long the log takes for it; an attached
+// client that reads nothing for that long loses the rest.
 const drainTimeout = 5 * time.Second
 
 // run is one life of the container's first process.
@@ -45,6 +48,7 @@ type run struct {
 	stdin   *os.File    // the writing end, or the terminal; nil when closed
 	outputs [3]*os.File // by stream: the reading ends; a terminal is Stdout
 	pumps   chan struct{}
+	ending  atomic.Bool // the pumps are to take what there is, and no more
 }
 
 // newRun has the monitor make the container. Its first process waits.
@@ -263,18 +267,23 @@ func (r *run) exit() *protocol.Exit {
 }
 
 // drain waits for the rest of the output of an ended run and closes its stdio.
-func (r *run) drain() {
+func (r *run) drain(timeout time.Duration) {
+	defer r.closeStdio()
 	r.h.widenClients()
-	timer := time.NewTimer(drainTimeout)
+	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
 	case <-r.pumps:
-		r.closeStdio()
 		return
 	case <-timer.C:
 	}
-	r.closeStdio()
-	r.h.endClients() // a pump may wait for one of them
+	r.ending.Store(true)
+	for _, f := range r.outputs {
+		if f != nil {
+			_ = f.SetReadDeadline(time.Now()) // wakes its pump
+		}
+	}
+	r.h.hurryClients() // a pump may wait for one of them
 	<-r.pumps
 }
 
