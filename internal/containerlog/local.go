@@ -3,6 +3,7 @@
 package containerlog
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"golang.org/x/sys/unix"
@@ -109,7 +110,7 @@ func (f *file) whole() bool {
 	}
 	start := f.size - 2*frameSize - size
 	again, ok := f.length(start)
-	return ok && again == size
+	return ok && again == size && size > 0
 }
 
 func (f *file) length(at int64) (int64, bool) {
@@ -121,24 +122,39 @@ func (f *file) length(at int64) (int64, bool) {
 	return int64(binary.BigEndian.Uint32(b[:])), err == nil && n == frameSize
 }
 
-// cutTorn cuts the file off behind its last whole record: all that follows
-// would be lost to readers.
+// cutTorn cuts the file off behind its last whole record. What is torn before
+// that, readers find their way over.
 func cutTorn(f *file) error {
 	end := int64(0)
-	for {
-		size, ok := f.length(end)
-		if !ok {
+	for at := int64(0); ; {
+		size, ok := f.length(at)
+		next := at + 2*frameSize + size
+		if again, whole := f.length(next - frameSize); ok && size > 0 && whole && again == size {
+			at, end = next, next
+		} else if at, ok = f.nextStart(at + 1); !ok {
 			break
 		}
-		next := end + 2*frameSize + size
-		if again, ok := f.length(next - frameSize); !ok || again != size {
-			break
-		}
-		end = next
 	}
 	if err := unix.Ftruncate(f.fd, end); err != nil {
 		return &pathError{"mend log", f.path, err}
 	}
 	f.size = end
 	return nil
+}
+
+// nextStart looks for where a record may begin, from an offset on: its first
+// field is the stream.
+func (f *file) nextStart(from int64) (at int64, ok bool) {
+	start := [...]byte{keySource, byte(len("stdout")), 's', 't', 'd'}
+	buf := make([]byte, smallBuffer)
+	for at = from + frameSize; ; {
+		n, err := unix.Pread(f.fd, buf, at)
+		if err != nil || n < len(start) {
+			return 0, false
+		}
+		if i := bytes.Index(buf[:n], start[:]); i >= 0 {
+			return at + int64(i) - frameSize, true
+		}
+		at += int64(n - len(start) + 1)
+	}
 }

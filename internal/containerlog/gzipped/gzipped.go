@@ -11,8 +11,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -21,9 +19,16 @@ import (
 // Suffix is what the name of a compressed file ends with.
 const Suffix = ".gz"
 
-// commentPrefix precedes the inode of the file that was compressed, in the
-// comment of the header: a reader of that file finds by it where to go on.
-const commentPrefix = "inode "
+// comment is that of the header. It tells which file was compressed: a reader
+// of that file finds by it where to go on. The inode alone is given to another
+// file as soon as this one is removed.
+const comment = "inode %d modified %d"
+
+// Origin is the file that was compressed.
+type Origin struct {
+	Inode    uint64
+	Modified int64 // when it was written to last, nanoseconds since 1970
+}
 
 // Replace compresses the file at path into one with the [Suffix] and removes
 // it. A reader finds the one, or the other, or both, and never neither; whatever
@@ -66,7 +71,7 @@ func write(out io.Writer, in io.Reader, info os.FileInfo) error {
 	}
 	z.ModTime = info.ModTime()
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		z.Comment = commentPrefix + strconv.FormatUint(st.Ino, 10)
+		z.Comment = fmt.Sprintf(comment, st.Ino, info.ModTime().UnixNano())
 	}
 	if _, err := io.Copy(z, in); err != nil {
 		return err
@@ -74,13 +79,12 @@ func write(out io.Writer, in io.Reader, info os.FileInfo) error {
 	return z.Close()
 }
 
-// Inode returns the inode that the compressed file had before; 0 when it does
-// not say.
-func Inode(z *gzip.Reader) uint64 {
-	text, ok := strings.CutPrefix(z.Comment, commentPrefix)
-	n, err := strconv.ParseUint(text, 10, 64)
-	if !ok || err != nil {
-		return 0
+// OriginOf returns what the header of a compressed file says; nothing when it
+// does not.
+func OriginOf(z *gzip.Reader) Origin {
+	var o Origin
+	if n, err := fmt.Sscanf(z.Comment, comment, &o.Inode, &o.Modified); n != 2 || err != nil {
+		return Origin{}
 	}
-	return n
+	return o
 }

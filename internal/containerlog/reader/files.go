@@ -5,9 +5,11 @@ package reader
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -22,8 +24,46 @@ const attempts = 20
 // segment is one file of a log.
 type segment struct {
 	*os.File
-	packed bool   // compressed: see unpack
-	inode  uint64 // of the file when it was written to; 0: not known
+	packed bool           // compressed
+	origin gzipped.Origin // of the file when it was written to; of a packed one it may not be known
+	pass   int            // how many of its records, from where it is placed, are not to be given
+}
+
+// is tells whether two segments are the same file, which may have been
+// compressed between. The one that is not packed is looked at now: it may have
+// grown since it was opened.
+func (s *segment) is(o *segment) bool {
+	if s.origin.Inode != o.origin.Inode || s.origin.Inode == 0 {
+		return false
+	}
+	if !s.packed && !o.packed {
+		return true // both are open: the inode is of one file
+	}
+	return s.modified() == o.modified()
+}
+
+func (s *segment) modified() int64 {
+	if s.packed {
+		return s.origin.Modified
+	}
+	info, err := s.Stat()
+	if err != nil {
+		return 0
+	}
+	return info.ModTime().UnixNano()
+}
+
+// text returns what is in the file from where it is placed. Nothing is unpacked
+// to a place where it would stay, or fill a disk.
+func (s *segment) text() (io.Reader, error) {
+	if !s.packed {
+		return s.File, nil
+	}
+	z, err := gzip.NewReader(s.File)
+	if err != nil {
+		return nil, err
+	}
+	return z, nil
 }
 
 // openAll opens the files of a log, oldest first, none if there is no log.
@@ -60,7 +100,7 @@ func openNewestFirst(path string) ([]*segment, error) {
 			continue
 		case err != nil:
 			return files, err
-		case s == nil || len(files) > 0 && s.inode != 0 && s.inode == files[len(files)-1].inode:
+		case s == nil || len(files) > 0 && s.is(files[len(files)-1]):
 			if s != nil {
 				s.Close()
 			}
@@ -90,11 +130,11 @@ func openSegment(name string) (*segment, error) {
 		return nil, err
 	}
 	if !s.packed {
-		s.inode = inode(info)
+		s.origin.Inode = inode(info)
 		return s, nil
 	}
-	if z, err := gzip.NewReader(s.File); err == nil { // else unpack will tell
-		s.inode = gzipped.Inode(z)
+	if z, err := gzip.NewReader(s.File); err == nil { // else reading it will tell
+		s.origin = gzipped.OriginOf(z)
 	}
 	if _, err := s.Seek(0, io.SeekStart); err != nil {
 		s.Close()
@@ -108,34 +148,6 @@ func inode(info os.FileInfo) uint64 {
 		return st.Ino
 	}
 	return 0
-}
-
-// unpack replaces a compressed file by what it contains, in a file that has no
-// name: the end of a log is looked for from its end.
-func (s *segment) unpack() error {
-	if !s.packed {
-		return nil
-	}
-	z, err := gzip.NewReader(s.File)
-	if err != nil {
-		return fmt.Errorf("cannot unpack log %s: %w", s.Name(), err)
-	}
-	plain, err := os.CreateTemp("", "davit-log-")
-	if err != nil {
-		return err
-	}
-	if err := os.Remove(plain.Name()); err != nil {
-		plain.Close()
-		return err
-	}
-	if _, err := io.Copy(plain, z); err != nil {
-		plain.Close()
-		return fmt.Errorf("cannot unpack log %s: %w", s.Name(), err)
-	}
-	s.Close()
-	s.File, s.packed = plain, false
-	_, err = s.Seek(0, io.SeekStart)
-	return err
 }
 
 // isNewest tells whether f is the file at path, or there is none.
@@ -156,26 +168,11 @@ func closeAll(files []*segment) {
 
 // seekTail places files so that reading on from there gives the last n
 // records, and returns how many of the files, from the end, are to be read.
-// It reads no more than those records.
-func (r *reading) seekTail(files []*segment, n int) (int, error) {
-	fromEnd := linesFromEnd
-	if r.opts.Local {
-		fromEnd = framesFromEnd
-	}
-	buf := make([]byte, 64<<10)
+// Of the files that are not compressed it reads no more than those records.
+func (r *reading) seekTail(ctx context.Context, files []*segment, n int) (int, error) {
 	for i := len(files) - 1; i >= 0; i-- {
-		if err := files[i].unpack(); err != nil {
-			return 0, err
-		}
-		end, err := files[i].Seek(0, io.SeekEnd)
+		found, err := r.placeTail(ctx, files[i], n)
 		if err != nil {
-			return 0, err
-		}
-		at, found, err := fromEnd(files[i].File, end, n, buf)
-		if err != nil {
-			return 0, err
-		}
-		if _, err := files[i].Seek(at, io.SeekStart); err != nil {
 			return 0, err
 		}
 		if n -= found; n <= 0 {
@@ -185,9 +182,54 @@ func (r *reading) seekTail(files []*segment, n int) (int, error) {
 	return len(files), nil
 }
 
+// placeTail places a file before its last n records, and returns how many there
+// are if fewer.
+func (r *reading) placeTail(ctx context.Context, f *segment, n int) (int, error) {
+	if f.packed {
+		return r.countTail(ctx, f, n)
+	}
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return 0, err
+	}
+	var at int64
+	var found int
+	if r.opts.Local {
+		var ok bool
+		if at, found, ok = framesFromEnd(f.File, end, n); !ok {
+			return r.countTail(ctx, f, n)
+		}
+	} else if at, found, err = linesFromEnd(f.File, end, n); err != nil {
+		return 0, err
+	}
+	_, err = f.Seek(at, io.SeekStart)
+	return found, err
+}
+
+// countTail is placeTail for a file that cannot be read from its end.
+func (r *reading) countTail(ctx context.Context, f *segment, n int) (int, error) {
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return 0, err
+	}
+	c := &reading{path: r.path, opts: Options{Local: r.opts.Local}}
+	c.out.opts = c.opts
+	f.pass = math.MaxInt
+	if err := c.use(f); err != nil {
+		return 0, err
+	}
+	if err := c.toEnd(ctx); err != nil {
+		return 0, err
+	}
+	total := math.MaxInt - c.pass
+	f.pass = max(total-n, 0)
+	_, err := f.Seek(0, io.SeekStart)
+	return min(total, n), err
+}
+
 // linesFromEnd finds where the last n records before end begin, and how many there
 // are if fewer. A torn record at the very end counts for none.
-func linesFromEnd(f *os.File, end int64, n int, buf []byte) (at int64, found int, err error) {
+func linesFromEnd(f *os.File, end int64, n int) (at int64, found int, err error) {
+	buf := make([]byte, 64<<10)
 	newlines := 0
 	at = end
 	for at > 0 {

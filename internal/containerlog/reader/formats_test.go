@@ -160,6 +160,112 @@ func TestTornLocal(t *testing.T) {
 	}
 }
 
+// TestDamagedLocal has something else in the midst of a file: what is before it
+// is read, and what is behind it, from the beginning or from the end, compressed
+// or not.
+func TestDamagedLocal(t *testing.T) {
+	whole := localLog(t, 40)
+	at := bytes.Index(whole, []byte("line 20\n")[:7]) - 20 // where its record begins, or about there
+	for name, damage := range map[string][]byte{
+		"a length that is none":       {0xff, 0xff, 0xff, 0xff, 1, 2, 3},
+		"a length that is too great":  {0, 3, 0xff, 0},
+		"a length beyond the end":     {0, 0, 0x40, 0},
+		"zeros":                       make([]byte, 1003),
+		"more zeros than one record":  make([]byte, 1<<20),
+		"a record that was cut":       whole[:15],
+		"text that looks like one":    []byte("\x00\x00\x00\x09\n\x06stdout"),
+		"text with many that look so": bytes.Repeat([]byte("\n\x06std"), 1000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			torn := bytes.Clone(whole[:at])
+			torn = append(append(torn, damage...), whole[at:]...)
+			path := filepath.Join(t.TempDir(), "log")
+			check := func(file, before, behind string) {
+				t.Helper()
+				opts := reader.Options{Stdout: true, Tail: -1, Local: true}
+				out, _ := read(t, path, opts)
+				if !strings.HasPrefix(out, before) || !strings.HasSuffix(out, behind) || strings.Count(out, "\n") < strings.Count(before+behind, "\n")-1 {
+					t.Errorf("%s: read %q", file, out)
+				}
+				for _, n := range []int{1, 19, 30} {
+					opts.Tail = n
+					if tail := first2(read(t, path, opts)); !strings.HasSuffix(out, tail) || strings.Count(tail, "\n") != n {
+						t.Errorf("%s: tail %d is %q", file, n, tail)
+					}
+				}
+			}
+			writeFile(t, path, string(torn))
+			check("plain", numbered(0, 19), numbered(21, 40))
+			if err := os.Rename(path, path+".1"); err != nil {
+				t.Fatal(err)
+			}
+			if err := gzipped.Replace(path + ".1"); err != nil {
+				t.Fatal(err)
+			}
+			writeFile(t, path, "")
+			check("compressed", numbered(0, 19), numbered(21, 40))
+			// Who writes on keeps what is whole.
+			writeFile(t, path, string(torn)+"\x00\x00\x00\x40half")
+			if err := os.Remove(path + ".1.gz"); err != nil {
+				t.Fatal(err)
+			}
+			w, err := containerlog.CreateLocal(path, containerlog.Options{})
+			if err == nil {
+				err = errors.Join(w.Write(containerlog.Stdout, []byte("line 40\n")), w.Close())
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			check("written on", numbered(0, 19), numbered(21, 41))
+		})
+	}
+}
+
+// localLog is a file of lines "line N".
+func localLog(t *testing.T, lines int) []byte {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "log")
+	w, err := containerlog.CreateLocal(path, containerlog.Options{})
+	if err == nil {
+		err = errors.Join(w.Write(containerlog.Stdout, []byte(numbered(0, lines))), w.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// numbered is the lines from one number up to another.
+func numbered(from, to int) string {
+	var b strings.Builder
+	for n := from; n < to; n++ {
+		fmt.Fprintf(&b, "line %d\n", n)
+	}
+	return b.String()
+}
+
+// TestTornLine has a record of the json-file format that was cut, without a
+// newline, before the next.
+func TestTornLine(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	for name, torn := range map[string]string{
+		"cut": `{"log":"half`, "cut in an escape": `{"log":"half\`, "zeros": strings.Repeat("\x00", 1000), "more zeros than a record has": strings.Repeat("\x00", 1<<20),
+		"cut behind its text": `{"log":"half\n","stream":"std`,
+	} {
+		writeFile(t, path, record("one", "stdout", 1)+torn+record("two", "stdout", 2)+record("three", "stdout", 3))
+		if out, _ := read(t, path, reader.Options{Stdout: true, Tail: -1}); out != "one\ntwo\nthree\n" {
+			t.Errorf("%s: %q", name, out)
+		}
+		if out, _ := read(t, path, reader.Options{Stdout: true, Tail: 2}); out != "two\nthree\n" {
+			t.Errorf("%s, tail: %q", name, out)
+		}
+	}
+}
+
 // TestCutGzip has a compressed file that a crash or a full disk cut: its
 // end is told of, and what is newer can be had.
 func TestCutGzip(t *testing.T) {
@@ -182,6 +288,14 @@ func TestCutGzip(t *testing.T) {
 		t.Errorf("the error does not name the file: %v", err)
 	} else if err == nil {
 		t.Error("that a part of the log is lost goes unsaid")
+	}
+	if out.String() != "old\nnew\n" {
+		t.Errorf("read %q", out.String())
+	}
+	out.Reset()
+	writeFile(t, path+".1.gz", "no gzip")
+	if err := reader.Read(t.Context(), path, all, &out, &out); err == nil || out.String() != "new\n" {
+		t.Errorf("beside a file that is none: read %q, %v", out.String(), err)
 	}
 }
 

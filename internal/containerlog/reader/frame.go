@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"time"
@@ -16,38 +15,90 @@ import (
 // local driver.
 const frameSize = 4
 
+// frameStart is how the first field of each record begins, behind its length:
+// the stream, stdout or stderr.
+var frameStart = []byte("\n\x06std")
+
 // frame gives the next record of the local format; more is false when there is
 // none that is whole.
 func (r *reading) frame() (more bool, err error) {
-	head, err := r.in.Peek(frameSize)
-	if err == nil {
-		size := int(binary.BigEndian.Uint32(head))
-		if size > maxRecord-2*frameSize {
-			return false, nil // it is no length: what follows cannot be read
-		}
-		var whole []byte
-		if whole, err = r.in.Peek(size + 2*frameSize); err == nil {
-			if !bytes.Equal(whole[:frameSize], whole[frameSize+size:]) {
-				return false, nil
-			}
-			if e, ok := r.out.decoder.entry(whole[frameSize : frameSize+size]); ok {
-				r.out.give(&e)
-			}
-			r.at += int64(len(whole))
-			_, _ = r.in.Discard(len(whole)) // it was there
-			return true, r.out.err
-		}
+	rest, err := r.in.Peek(frameSize)
+	if err == nil && frameFits(rest) {
+		rest, _ = r.in.Peek(int(binary.BigEndian.Uint32(rest)) + 2*frameSize)
 	}
-	if !errors.Is(err, io.EOF) {
-		return false, fmt.Errorf("cannot read log %s: %w", r.path, err)
+	if size, ok := wholeFrame(rest); ok {
+		if r.pass > 0 {
+			r.pass--
+		} else if e, ok := r.out.decoder.entry(rest[frameSize : frameSize+size]); ok {
+			r.out.give(&e)
+		}
+		r.discard(size + 2*frameSize)
+		return true, r.out.err
+	}
+	// Torn, no length at all, or not yet written to its end: if it is by now, it
+	// is no concern.
+	rest, endErr := r.in.Peek(maxRecord)
+	if _, ok := wholeFrame(rest); ok {
+		return true, nil
+	}
+	if n, found := nextFrame(rest); found {
+		r.discard(n)
+		return true, nil
+	}
+	if endErr == nil { // of what may begin at its end more is to be seen
+		r.discard(maxRecord / 2)
+		return true, nil
+	}
+	if !errors.Is(endErr, io.EOF) {
+		return false, endErr
+	}
+	if r.file.packed {
+		return false, nil
 	}
 	// Read anew later, and not only what is missing: a record that was left half
 	// written is cut off before the next is written.
 	if _, err := r.file.Seek(r.at, io.SeekStart); err != nil {
-		return false, fmt.Errorf("cannot read log %s: %w", r.path, err)
+		return false, err
 	}
 	r.in.Reset(r.file)
 	return false, nil
+}
+
+// discard goes on behind n bytes that were looked at.
+func (r *reading) discard(n int) {
+	_, _ = r.in.Discard(n) // they are there
+	r.at += int64(n)
+}
+
+// frameFits tells whether data begins with what may be a record's length.
+func frameFits(data []byte) bool {
+	size := binary.BigEndian.Uint32(data)
+	return size > 0 && size <= maxRecord-2*frameSize
+}
+
+// wholeFrame returns the size, without the lengths, of the record that data
+// begins with.
+func wholeFrame(data []byte) (size int, ok bool) {
+	if len(data) < frameSize || !frameFits(data) {
+		return 0, false
+	}
+	size = int(binary.BigEndian.Uint32(data))
+	return size, len(data) >= size+2*frameSize && bytes.Equal(data[:frameSize], data[frameSize+size:][:frameSize])
+}
+
+// nextFrame looks for a whole record behind the start of data.
+func nextFrame(data []byte) (at int, found bool) {
+	for from := frameSize + 1; from < len(data); from++ {
+		n := bytes.Index(data[from:], frameStart)
+		if n < 0 {
+			return 0, false
+		}
+		from += n
+		if _, ok := wholeFrame(data[from-frameSize:]); ok {
+			return from - frameSize, true
+		}
+	}
+	return 0, false
 }
 
 // entry reads a protocol buffer, moby's logdriver.LogEntry.
@@ -127,20 +178,18 @@ func fields(data []byte, visit func(number, value uint64, text []byte)) bool {
 	return true
 }
 
-// framesFromEnd is [linesFromEnd] for the local format.
-func framesFromEnd(f *os.File, end int64, n int, _ []byte) (at int64, found int, err error) {
+// framesFromEnd is [linesFromEnd] for the local format. It is not ok when there
+// is something between records, or behind the last.
+func framesFromEnd(f *os.File, end int64, n int) (at int64, found int, ok bool) {
 	at = end
-	if _, ok := before(f, end); !ok {
-		at = lastWhole(f, end) // torn
-	}
-	for found < n {
+	for found < n && at > 0 {
 		start, ok := before(f, at)
 		if !ok {
-			break
+			return 0, 0, false
 		}
 		at, found = start, found+1
 	}
-	return at, found, nil
+	return at, found, true
 }
 
 // before returns where the record begins that ends at end.
@@ -151,23 +200,7 @@ func before(f *os.File, end int64) (start int64, ok bool) {
 	}
 	start = end - 2*frameSize - size
 	again, ok := length(f, start)
-	return start, ok && again == size
-}
-
-// lastWhole returns where the last whole record ends.
-func lastWhole(f *os.File, end int64) int64 {
-	at := int64(0)
-	for {
-		size, ok := length(f, at)
-		next := at + 2*frameSize + size
-		if !ok || next > end {
-			return at
-		}
-		if again, ok := length(f, next-frameSize); !ok || again != size {
-			return at
-		}
-		at = next
-	}
+	return start, ok && again == size && size > 0
 }
 
 func length(f *os.File, at int64) (int64, bool) {

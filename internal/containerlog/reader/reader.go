@@ -38,7 +38,9 @@ type Options struct {
 
 // Read copies the output logged at path to stdout and stderr, which are only
 // touched if the options ask for them. A log that does not exist is empty. A
-// record that is torn (a writer killed, a full disk) is skipped. The error of
+// record that is torn (a writer killed, a full disk) is skipped, and what follows
+// is read. Of a compressed file that is damaged the beginning is given, and what
+// is newer; then Read returns an error that names it. The error of
 // a Read that ctx ended is ctx's; errors of stdout and stderr are returned
 // wrapped. Each record is one Write; writers that gather them have a method
 // Flush() error, which is called before Read waits for more and when it returns.
@@ -74,8 +76,10 @@ type reading struct {
 	file *segment // the newest file, read to its end; nil: none yet
 	in   *bufio.Reader
 	part []byte // of the record at the end of file, read but not complete
-	skip bool   // the record being read is longer than maxRecord
 	at   int64  // local: where the next record begins in file
+	pass int    // records that are not to be given
+
+	damage error // the first file that could not be read to its end
 }
 
 func (r *reading) close() {
@@ -92,7 +96,10 @@ func (r *reading) once(ctx context.Context) error {
 	}
 	defer func() { closeAll(files) }()
 	if r.opts.Tail >= 0 {
-		kept, err := r.seekTail(files, r.opts.Tail)
+		kept, err := r.seekTail(ctx, files, r.opts.Tail)
+		if err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err != nil {
 			return fmt.Errorf("cannot find the end of log %s: %w", r.path, err)
 		}
@@ -111,6 +118,7 @@ func (r *reading) once(ctx context.Context) error {
 	}
 	if !r.opts.Follow {
 		r.lastRecord()
+		return first(r.out.err, r.damage)
 	}
 	return r.out.err
 }
@@ -118,12 +126,13 @@ func (r *reading) once(ctx context.Context) error {
 // use goes on with another file, which then is r's to close.
 func (r *reading) use(f *segment) error {
 	r.close()
-	r.file = f
-	r.part, r.skip = r.part[:0], false
-	if err := f.unpack(); err != nil {
-		return err
+	r.file, r.pass = f, f.pass
+	r.part = r.part[:0]
+	text, err := f.text()
+	if err != nil {
+		r.damaged(err)
+		text = eof{}
 	}
-	var err error
 	if r.at, err = f.Seek(0, io.SeekCurrent); err != nil {
 		return fmt.Errorf("cannot read log %s: %w", r.path, err)
 	}
@@ -132,11 +141,21 @@ func (r *reading) use(f *segment) error {
 		if r.opts.Local {
 			size = maxRecord // a record is looked at whole
 		}
-		r.in = bufio.NewReaderSize(f, size)
+		r.in = bufio.NewReaderSize(text, size)
 	} else {
-		r.in.Reset(f)
+		r.in.Reset(text)
 	}
 	return nil
+}
+
+// eof is an empty file.
+type eof struct{}
+
+func (eof) Read([]byte) (int, error) { return 0, io.EOF }
+
+// damaged notes that the current file cannot be read on.
+func (r *reading) damaged(err error) {
+	r.damage = first(r.damage, fmt.Errorf("cannot read log %s to its end: %w", r.file.Name(), err))
 }
 
 // toEnd gives the records from the current position to the end of the file.
@@ -145,51 +164,68 @@ func (r *reading) toEnd(ctx context.Context) error {
 		if n%256 == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if r.opts.Local {
-			if more, err := r.frame(); !more || err != nil || r.out.past {
-				return err
-			}
-			continue
-		}
-		line, err := r.in.ReadSlice('\n')
-		if err == nil && len(r.part) == 0 && !r.skip {
-			r.out.record(line)
-		} else {
-			r.piece(line, err == nil)
-		}
+		more, err := r.next()
 		switch {
 		case r.out.err != nil || r.out.past:
 			return r.out.err
-		case err == io.EOF:
+		case err != nil && r.file.packed:
+			r.damaged(err)
 			return nil
-		case err != nil && !errors.Is(err, bufio.ErrBufferFull):
+		case err != nil:
 			return fmt.Errorf("cannot read log %s: %w", r.path, err)
+		case !more:
+			return nil
 		}
 	}
 	return nil
 }
 
-// piece takes a part of a record; whole says that it is the last.
-func (r *reading) piece(line []byte, whole bool) {
-	if len(r.part)+len(line) > maxRecord {
-		r.part, r.skip = r.part[:0], true
+// next gives the next record; more is false when there is none that is whole.
+func (r *reading) next() (more bool, err error) {
+	if r.opts.Local {
+		return r.frame()
 	}
-	if !r.skip {
-		r.part = append(r.part, line...)
+	line, err := r.in.ReadSlice('\n')
+	if err == nil && len(r.part) == 0 {
+		r.record(line)
+	} else {
+		r.piece(line, err == nil)
 	}
-	if !whole {
+	switch {
+	case err == nil || errors.Is(err, bufio.ErrBufferFull):
+		return true, nil
+	case errors.Is(err, io.EOF): // and not io.ErrUnexpectedEOF
+		return false, nil
+	}
+	return false, err
+}
+
+// record takes a line of the file.
+func (r *reading) record(line []byte) {
+	if r.pass > 0 {
+		r.pass--
 		return
 	}
-	if !r.skip {
-		r.out.record(r.part)
+	r.out.record(line)
+}
+
+// piece takes a part of a record; whole says that it is the last. Of one that is
+// too long the end is kept: a record may begin in it, behind what is torn.
+func (r *reading) piece(line []byte, whole bool) {
+	if tooMany := len(r.part) + len(line) - maxRecord; tooMany > 0 {
+		r.part = append(r.part[:0], r.part[min(len(r.part), tooMany+maxRecord/2):]...)
 	}
-	r.part, r.skip = r.part[:0], false
+	r.part = append(r.part, line...)
+	if whole {
+		r.record(r.part)
+		r.part = r.part[:0]
+	}
 }
 
 // lastRecord gives a last record that is complete but for its newline.
 func (r *reading) lastRecord() {
-	if len(r.part) > 0 && !r.skip && r.out.err == nil && !r.out.past {
-		r.out.record(r.part)
+	if len(r.part) > 0 && r.out.err == nil && !r.out.past {
+		r.record(r.part)
 		r.part = r.part[:0]
 	}
 }
@@ -221,7 +257,7 @@ func (r *reading) follow(ctx context.Context, w *watch) error {
 		}
 		if last {
 			r.lastRecord()
-			return r.out.err
+			return first(r.out.err, r.damage)
 		}
 	}
 }
@@ -251,9 +287,9 @@ func (r *reading) catchUp(ctx context.Context) error {
 // successor opens the file that follows the current one, nil if that is still
 // the newest.
 func (r *reading) successor() (*segment, error) {
-	if r.file != nil {
+	if r.file != nil && !r.file.packed {
 		now, err := os.Stat(r.path)
-		if errors.Is(err, os.ErrNotExist) || err == nil && inode(now) == r.file.inode {
+		if errors.Is(err, os.ErrNotExist) || err == nil && inode(now) == r.file.origin.Inode {
 			return nil, nil // in the midst of a rotation, or none
 		}
 	}
@@ -263,9 +299,7 @@ func (r *reading) successor() (*segment, error) {
 	}
 	next := 0 // the oldest, if the current one was rotated away
 	for i, f := range files {
-		// The newest that matches: the inode of one that was compressed, and
-		// removed, may have been given to this one.
-		if r.file != nil && f.inode == r.file.inode && f.inode != 0 {
+		if r.file != nil && f.is(r.file) {
 			next = i + 1
 		}
 	}

@@ -3,6 +3,7 @@
 package reader
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"maps"
@@ -22,10 +23,19 @@ type sink struct {
 
 // record takes one line of the file.
 func (s *sink) record(line []byte) {
-	if e, ok := s.decoder.decode(line); ok { // else it is torn
+	e, ok := s.decoder.decode(line)
+	if !ok { // it is torn, but another may begin behind it: text has no quotes that are not escaped
+		if at := bytes.LastIndex(line, jsonStart); at > 0 {
+			e, ok = s.decoder.decode(line[at:])
+		}
+	}
+	if ok {
 		s.give(&e)
 	}
 }
+
+// jsonStart is how a record of the json-file format begins.
+var jsonStart = []byte(`{"log":"`)
 
 // give takes a record.
 func (s *sink) give(e *record) {
