@@ -3,6 +3,7 @@
 package boot_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
@@ -15,18 +16,29 @@ func TestLogs(t *testing.T) {
 		t.Run(suite, func(t *testing.T) {
 			tree, _ := trees(t, "tree", suite)
 			// One with the host's hierarchies, one with cgroup v2 alone.
-			g := boot(t, &nspawn{unified: suite == "trixie" && len(hierarchies()) > 0}, tree, tools(t))
-			g.install()
-			g.must(often)
-			g.must(`mkdir -p /etc/davit && echo '{"log-driver": "auto"}' >/etc/davit/daemon.json && systemctl try-restart davit.service`)
-			g.step("the journal has what docker logs shows", isInJournal)
-			g.step("a flood loses no line", floods)
-			g.step("what is read of it", readsJournal)
-			g.step("a follower sees each line once, and leaves nothing", followsJournal)
-			g.step("a journald that is restarted loses nothing", restartsJournald)
-			g.step("a journald that does not read holds nobody up for ever", stopsJournald)
+			logs(boot(t, &nspawn{unified: suite == "trixie" && len(hierarchies()) > 0}, tree, tools(t)))
 		})
 	}
+}
+
+// TestLogsVM has Debian's own kernel, and cgroup v2 alone.
+func TestLogsVM(t *testing.T) {
+	require(t, "qemu-system-x86_64", "mke2fs", "debugfs", "mmdebstrap", "ip", "nsenter", "busybox")
+	tree, _ := trees(t, "vm", os.Getenv("DAVIT_BOOT_SUITE"))
+	logs(boot(t, &vm{}, tree, tools(t)))
+}
+
+func logs(g *guest) {
+	g.t.Helper()
+	g.install()
+	g.must(often)
+	g.must(`mkdir -p /etc/davit && echo '{"log-driver": "auto"}' >/etc/davit/daemon.json && systemctl try-restart davit.service`)
+	g.step("the journal has what docker logs shows", isInJournal)
+	g.step("a flood loses no line", floods)
+	g.step("what is read of it", readsJournal)
+	g.step("a follower sees each line once, and leaves nothing", followsJournal)
+	g.step("a journald that is restarted loses nothing", restartsJournald)
+	g.step("a journald that does not read holds nobody up for ever", stopsJournald)
 }
 
 // printf in busybox's shell is a builtin: a line is one write.

@@ -9,7 +9,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/davit-engine/davit/internal/testutil"
@@ -147,4 +149,73 @@ func TestRefusalIsAnErrorInTheJournal(t *testing.T) {
 	if got, err := os.ReadFile(file); err != nil || !strings.HasPrefix(string(got), "<3>davitd: unexpected argument") {
 		t.Errorf("it wrote %q, %v", got, err)
 	}
+}
+
+// TestLogDefaults has a daemon with log options of its own: they hold where a
+// container has none, and not for another driver.
+func TestLogDefaults(t *testing.T) {
+	h := newHost(t, "--log-driver", "local", "--log-opt", "max-size=4k", "--log-opt", "max-file=7", "--log-opt", "compress=false")
+	if got := h.mustDocker(t, "info", "--format", "{{.LoggingDriver}}"); got != "local" {
+		t.Errorf("docker info says %q", got)
+	}
+	for name, test := range map[string]struct {
+		args []string
+		want string
+	}{
+		"plain":  {nil, "local map[compress:false max-file:7 max-size:4k]"},
+		"own":    {[]string{"--log-opt", "max-file=2"}, "local map[compress:false max-file:2 max-size:4k]"},
+		"other":  {[]string{"--log-driver", "json-file"}, "json-file map[]"},
+		"silent": {[]string{"--log-driver", "none"}, "none map[]"},
+	} {
+		h.mustDocker(t, append(append([]string{"create", "--name", name}, test.args...), "busybox", "true")...)
+		if got := h.mustDocker(t, "inspect", "--format", "{{.HostConfig.LogConfig.Type}} {{.HostConfig.LogConfig.Config}}", name); got != test.want {
+			t.Errorf("%s: %s, want %s", name, got, test.want)
+		}
+	}
+	c := h.command("-H", "unix://"+h.socket()+"2", "--log-opt", "colour=red")
+	if out, err := c.CombinedOutput(); err == nil || !strings.Contains(string(out), "unknown log opt 'colour'") {
+		t.Errorf("a daemon with an unknown option: %v\n%s", err, out)
+	}
+}
+
+// TestLogsOverRestart has containers write while there is no daemon: both formats,
+// those that run and those that have ended, and who follows goes on.
+func TestLogsOverRestart(t *testing.T) {
+	h := newHost(t)
+	const count = `i=0; while [ $i -lt 400 ]; do i=$((i+1)); echo $i; sleep 0.01; done; echo err >&2; [ -e /stop ] || sleep 1000`
+	for _, driver := range []string{"json-file", "local"} {
+		for _, name := range []string{"run-", "ended-"} {
+			h.mustDocker(t, "create", "--name", name+driver, "--log-driver", driver, "--log-opt", "max-size=1k", "--log-opt", "max-file=50", "busybox", "sh", "-c", count)
+		}
+		h.mustDocker(t, "cp", "/dev/null", "ended-"+driver+":/stop")
+		h.mustDocker(t, "start", "run-"+driver, "ended-"+driver)
+	}
+	if err := h.end(t, syscall.SIGKILL); err == nil {
+		t.Error("the daemon survived SIGKILL")
+	}
+	h.start(t)
+	var want strings.Builder
+	for n := range 400 {
+		want.WriteString(strconv.Itoa(n+1) + "\n")
+	}
+	for _, driver := range []string{"json-file", "local"} {
+		if out, err := h.stdout("logs", "--follow", "ended-"+driver); err != nil || out != want.String() {
+			t.Errorf("%s, followed to its end: %v\n%s", driver, err, out)
+		}
+		testutil.Eventually(t, patience, "the one that runs has written all", func() bool {
+			out, err := h.docker("logs", "--tail", "1", "run-"+driver)
+			return err == nil && out == "err\n"
+		})
+		if out, err := h.stdout("logs", "run-"+driver); err != nil || out != want.String() {
+			t.Errorf("%s, running: %v\n%s", driver, err, out)
+		}
+	}
+}
+
+// stdout is docker without what it writes to its standard error.
+func (h *host) stdout(args ...string) (string, error) {
+	c := exec.Command("docker", args...)
+	c.Env = h.env()
+	out, err := c.Output()
+	return string(out), err
 }

@@ -376,7 +376,7 @@ func (h *host) scripts(t *testing.T, dir string, environment ...string) {
 }
 
 // condition is what a script may ask for: v2, cgroups of that version alone, and
-// blockdev, that there is $BLOCKDEV.
+// blockdev, that there is $BLOCKDEV, and journal, that journald listens.
 func condition(name string) (bool, error) {
 	switch name {
 	case "v2":
@@ -384,6 +384,9 @@ func condition(name string) (bool, error) {
 		return err == nil, nil
 	case "blockdev":
 		return blockDevice() != "", nil
+	case "journal":
+		_, err := os.Stat("/run/systemd/journal/socket")
+		return err == nil, nil
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
 }
