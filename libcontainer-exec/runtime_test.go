@@ -77,8 +77,15 @@ func TestCreateFails(t *testing.T) {
 		{"long and strange", command(strings.Repeat("/"+strings.Repeat("<", 200), 15)), davit.StartFailed, "no such file or directory", false},
 		{"not executable", command("/bin/noexec"), davit.StartFailed, `exec: "/bin/noexec": permission denied`, true},
 		{"a directory", command("/etc"), davit.StartFailed, `exec: "/etc": is a directory`, true},
-		{"unknown user", user("nosuch"), davit.StartFailed, "unable to find user nosuch: no matching entries in passwd file", true},
-		{"unknown group", user("root:nosuch"), davit.StartFailed, "unable to find group nosuch: no matching entries in group file", true},
+		{"empty", command(""), davit.StartFailed, `exec: "": executable file not found in $PATH`, false},
+		{"not executable in PATH", command("noexec"), davit.StartFailed, `exec: "noexec": executable file not found in $PATH`, false},
+		{"unknown user", user("nosuch"), davit.InvalidConfiguration, "unable to find user nosuch: no matching entries in passwd file", false},
+		{"unknown group", user("root:nosuch"), davit.InvalidConfiguration, "unable to find group nosuch: no matching entries in group file", false},
+		{"long hostname", func(l *davit.Launch) { l.Hostname = strings.Repeat("a", 65) }, davit.InvalidConfiguration, "sethostname: invalid argument", false},
+		{"in a file", func(l *davit.Launch) { l.Container.Config.WorkingDir = "/bin/noexec" }, davit.InvalidConfiguration, "not a directory", false},
+		{"directory onto a file", mount("/etc", "/bin/noexec"), davit.StartFailed, "not a directory: Are you trying to mount a directory onto a file (or vice-versa)?", false},
+		{"file onto a directory", mount("/etc/passwd", "/etc"), davit.StartFailed, "the expected type: /etc", false},
+		{"ulimit above the host's", host1(func(c *davit.HostConfig) { c.Ulimits = []davit.Ulimit{{Name: "nofile", Soft: 1 << 40, Hard: 1 << 40}} }), davit.NotSupported, "cannot set ulimit nofile to 1099511627776: this host lets the engine give at most " + hardNofile(t), false},
 		{"bad capability", host1(func(c *davit.HostConfig) { c.CapAdd = []string{"FLY"} }), davit.InvalidConfiguration, `unknown capability: "FLY"`, false},
 		{"bad ulimit", host1(func(c *davit.HostConfig) { c.Ulimits = []davit.Ulimit{{Name: "wings"}} }), davit.InvalidConfiguration, "invalid ulimit type: wings", false},
 		{"bad seccomp", host1(func(c *davit.HostConfig) { c.SecurityOpt = []string{"seccomp={"} }), davit.InvalidConfiguration, "cannot use the seccomp profile", false},
@@ -101,6 +108,12 @@ func TestCreateFails(t *testing.T) {
 				t.Errorf("left in the exec root: %v", ids)
 			}
 		})
+	}
+}
+
+func mount(source, target string) func(*davit.Launch) {
+	return func(l *davit.Launch) {
+		l.Container.Mounts = []davit.Mount{{Type: "bind", Source: source, Target: target, ReadWrite: true, Propagation: "rprivate"}}
 	}
 }
 

@@ -5,6 +5,7 @@ package service
 import (
 	"context"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
 	"github.com/davit-engine/davit/internal/petname"
+	"github.com/davit-engine/davit/service/inside"
 	"github.com/davit-engine/davit/service/request"
 )
 
@@ -77,10 +79,36 @@ func (s *Service) makeContainer(ctx context.Context, j *engine.Job, c *container
 	if err != nil {
 		return err
 	}
+	if c.rec.Config.WorkingDir != img.Config.WorkingDir {
+		if err := j.Step(ctx, "look for the working directory", func(context.Context) error { return s.checkWorkingDir(&c.rec) }, nil); err != nil {
+			return err
+		}
+	}
 	if err := s.makeVolumes(ctx, j, c); err != nil {
 		return err
 	}
 	return j.Step(ctx, "write record", func(context.Context) error { return s.State.PutContainer(&c.rec) }, nil)
+}
+
+// checkWorkingDir refuses a working directory that is a file of the image, or
+// below one. What the container mounts is not looked at: it may be made later.
+func (s *Service) checkWorkingDir(rec *davit.Container) error {
+	name := path.Clean(rec.Config.WorkingDir)
+	if name == "/" || inside.InMount(rec, name) {
+		return nil
+	}
+	dir, release, err := s.Rootfs.Mount(rec.ID)
+	if err != nil {
+		return err
+	}
+	_, err = s.Files.Stat(dir, name+"/.")
+	switch davit.CodeOf(err) {
+	case davit.InvalidConfiguration:
+		err = invalid("Cannot mkdir: %s is not a directory: it cannot be the working directory", name)
+	case davit.NoSuchFile:
+		err = nil // it is made by the start
+	}
+	return joinRelease(err, release)
 }
 
 // reserve takes the container's name, making one up when it has none.

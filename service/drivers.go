@@ -144,7 +144,8 @@ type Files interface {
 	Read(root, path string, limit int64) ([]byte, error)
 	Extract(ctx context.Context, root, path string, req davit.ContainerExtract) error
 	// CopyUp copies the content of path under root to the empty directory dst,
-	// with owner and mode: how a new volume takes an image's content.
+	// with owner and mode: how a new volume takes an image's content. Without the
+	// path there is nothing to copy; InvalidConfiguration when it is a file.
 	CopyUp(root, path, dst string) error
 }
 

@@ -154,7 +154,20 @@ func (s *Service) kill(ctx context.Context, _ *engine.Job, q davit.Kill) (davit.
 		return davit.Nothing{}, err
 	}
 	s.emitContainer("kill", c, map[string]string{"signal": itoa(sig)})
-	return davit.Nothing{}, nil
+	return davit.Nothing{}, s.wake(ctx, c)
+}
+
+// wake lets a paused container go on that was sent a signal, as Docker does: it
+// could not see it. A pause of the engine's own is left to end.
+func (s *Service) wake(ctx context.Context, c *container) error {
+	if rec := c.record(); rec.State.Status != davit.StatusPaused || rec.State.PausedByEngine {
+		return nil
+	}
+	freezer, err := c.freezer()
+	if err != nil {
+		return nil //nolint:nilerr // it has ended meanwhile
+	}
+	return s.thaw(ctx, c, freezer)
 }
 
 // restart stops the container, if it runs, and starts it.

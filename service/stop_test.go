@@ -150,6 +150,26 @@ func TestKill(t *testing.T) {
 	})
 }
 
+// TestKillOfPaused holds what Docker does: who is sent a signal goes on, and sees
+// it.
+func TestKillOfPaused(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		d := h.boot()
+		id := d.run("web", deaf)
+		do(d, davit.Pause{Container: "web"})
+		do(d, davit.Kill{Container: "web", Signal: "HUP"})
+		if got := d.inspect(id).State.Status; got != davit.StatusRunning || !slices.Equal(h.rt.Monitor(id).Signals(), []int{1}) {
+			t.Errorf("it is %s, and was sent %v", got, h.rt.Monitor(id).Signals())
+		}
+		wantActions(t, d, id, "create", "start", "pause", "kill", "unpause")
+		do(d, davit.Pause{Container: "web", Brief: true}) // the engine's own ends by itself
+		do(d, davit.Kill{Container: "web", Signal: "HUP"})
+		if got := d.inspect(id).State.Status; got != davit.StatusPaused {
+			t.Errorf("a brief pause was ended: it is %s", got)
+		}
+	})
+}
+
 func TestRestart(t *testing.T) {
 	for name, rm := range map[string]bool{"kept": false, "with --rm": true} {
 		t.Run(name, func(t *testing.T) { testRestart(t, rm) })

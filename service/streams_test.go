@@ -382,11 +382,13 @@ func TestExecExitCodes(t *testing.T) {
 				var out, errs fake.Buffer
 				q := davit.ExecStart{ID: id, Detach: detach, Open: func(bool) (davit.Streams, error) { return davit.Streams{Stdout: &out, Stderr: &errs}, nil }}
 				if detach {
-					refused(d, q, davit.StartFailed)
+					if err := refused(d, q, davit.StartFailed); err != nil && !strings.HasPrefix(err.Error(), "OCI runtime exec failed: ") {
+						t.Errorf("the client is told %v", err)
+					}
 				} else {
 					do(d, q) // its client is told through the stream
-					if !strings.HasPrefix(errs.String(), "OCI runtime exec failed: ") || !strings.Contains(errs.String(), path) {
-						t.Errorf("the client reads %q", errs.String())
+					if !strings.HasPrefix(out.String(), "OCI runtime exec failed: ") || !strings.Contains(out.String(), path) || errs.String() != "" {
+						t.Errorf("the client reads %q and %q", out.String(), errs.String())
 					}
 				}
 				if got := do(d, davit.ExecInspect{ID: id}); got.Exit == nil || got.Exit.Code != code || got.Running {

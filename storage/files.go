@@ -78,8 +78,8 @@ func (*Files) Extract(ctx context.Context, root, name string, req davit.Containe
 	return fault.Damaged(ctx, "the archive", name, err)
 }
 
-// CopyUp implements the service's Files: without the path, or when it is no
-// directory, there is nothing to copy.
+// CopyUp implements the service's Files: without the path there is nothing to
+// copy.
 func (*Files) CopyUp(root, name, dst string) error {
 	entries, err := os.ReadDir(dst)
 	if err != nil {
@@ -89,16 +89,22 @@ func (*Files) CopyUp(root, name, dst string) error {
 		return nil
 	}
 	fi, _, err := tarfs.Lstat(root, name+"/.")
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || (err == nil && !fi.IsDir()) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	}
-	if err != nil {
+	case errors.Is(err, syscall.ENOTDIR) || err == nil && !fi.IsDir():
+		return notDirectory(name)
+	case err != nil:
 		return err
 	}
 	if err := tarfs.CopyTree(root, name, dst); err != nil {
 		return fmt.Errorf("cannot fill %s from %s: %w", dst, name, fault.NoSpace(err, dst))
 	}
 	return nil
+}
+
+func notDirectory(name string) error {
+	return davit.Errorf(davit.InvalidConfiguration, "cannot use a volume at %s: it is not a directory in the image, and a volume is one", name)
 }
 
 // pathError gives an error of a path its code.

@@ -109,6 +109,7 @@ var CreateAnswers = []string{
 var CreateRemarks = map[string]string{
 	"HostConfig.ContainerIDFile":    "kept and told; it is the client that writes the file",
 	"HostConfig.Mounts.Consistency": "kept and told; it has no effect on Linux",
+	"HostConfig.Ulimits.Hard":       "-1 is as much as the host gives; what is above that is refused when the container starts",
 	"OnBuild":                       "kept and told; it counts in images that are made of the container",
 	"Shell":                         "kept and told; it counts in images that are made of the container",
 }

@@ -4,6 +4,8 @@ package monitor
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -13,6 +15,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// createError gives the error of a container's first process the kind of its
+// cause, and says what its text does not.
+func createError(oci *specs.Spec, err error) error {
+	root := oci.Root.Path
+	if bad := misfit(root, oci.Mounts); bad != nil {
+		return fail(protocol.KindStart, fmt.Errorf("%w: Are you trying to mount a directory onto a file (or vice-versa)? "+
+			"Check if the specified host path exists and is the expected type: %s", err, bad.Destination)) // 127, as Docker
+	}
+	if st, serr := statInRoot(root, oci.Process.Cwd); serr == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return fail(protocol.KindInvalid, err)
+	}
+	kind := commandKind(root, oci.Process)
+	if kind == protocol.KindInternal {
+		kind = protocol.KindInvalid // the command is there: it is something else that the user gave
+	}
+	return fail(kind, err)
+}
+
+// misfit returns the mount that is a directory onto a file, or a file onto a
+// directory. One below another mount is not looked at: what it covers is not in
+// the root.
+func misfit(root string, mounts []specs.Mount) *specs.Mount {
+	for i := range mounts {
+		m := &mounts[i]
+		below := slices.ContainsFunc(mounts, func(over specs.Mount) bool {
+			return over.Destination != "/" && strings.HasPrefix(m.Destination, strings.TrimSuffix(over.Destination, "/")+"/")
+		})
+		if m.Type != "bind" || below {
+			continue
+		}
+		source, err := os.Stat(m.Source)
+		if err != nil {
+			continue
+		}
+		if target, err := statInRoot(root, m.Destination); err == nil && source.IsDir() != (target.Mode&unix.S_IFMT == unix.S_IFDIR) {
+			return m
+		}
+	}
+	return nil
+}
+
 // startKind tells why a process may not have been started: what libcontainer's
 // init says is only text when it arrives here, so the command is looked for
 // once more.
@@ -20,23 +63,32 @@ func startKind(root string, p *specs.Process) protocol.Kind {
 	if p.Cwd != "/" && !isDir(root, p.Cwd) {
 		return protocol.KindDenied // a shell gives 126 too
 	}
+	if kind := commandKind(root, p); kind != protocol.KindInternal {
+		return kind
+	}
+	return protocol.KindStart
+}
+
+// commandKind tells whether the command is missing or cannot be executed, and
+// gives KindInternal when it is none of both.
+func commandKind(root string, p *specs.Process) protocol.Kind {
 	command := p.Args[0]
 	if strings.ContainsRune(command, '/') {
 		if !path.IsAbs(command) {
 			command = path.Join(p.Cwd, command)
 		}
-		if found, executable := look(root, command, p.User); found && !executable {
+		switch found, executable := look(root, command, p.User); {
+		case executable:
+			return protocol.KindInternal
+		case found:
 			return protocol.KindDenied
 		}
 		return protocol.KindStart
 	}
 	for _, dir := range searchPath(p.Env) {
-		found, executable := look(root, path.Join("/", dir, command), p.User)
-		if executable {
-			return protocol.KindStart
-		}
-		if found {
-			return protocol.KindDenied
+		// What cannot be executed is passed by, as by a shell and by runc.
+		if _, executable := look(root, path.Join("/", dir, command), p.User); executable {
+			return protocol.KindInternal
 		}
 	}
 	return protocol.KindStart

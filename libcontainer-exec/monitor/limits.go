@@ -45,9 +45,9 @@ func deviceRules(privileged bool) []specs.LinuxDeviceCgroup {
 	return []specs.LinuxDeviceCgroup{{Allow: privileged, Access: "rwm"}}
 }
 
-// rlimits converts the ulimits. A limit above what this process may grant
-// would fail in a late stage of libcontainer with an obscure message, so it is
-// lowered to the own hard limit, as the kernel would for any child.
+// rlimits converts the ulimits. A limit above what this process may grant is
+// refused, as by Docker, here where it can be named; an unlimited one is as much
+// as the host gives.
 func rlimits(ulimits []protocol.Ulimit) ([]specs.POSIXRlimit, error) {
 	privileged := hasCapability(capability.CAP_SYS_RESOURCE)
 	out := make([]specs.POSIXRlimit, 0, len(ulimits))
@@ -63,6 +63,9 @@ func rlimits(ulimits []protocol.Ulimit) ([]specs.POSIXRlimit, error) {
 		most, err := highestLimit(resource, privileged)
 		if err != nil {
 			return nil, fmt.Errorf("cannot read the own limit of %s: %w", u.Name, err)
+		}
+		if hard > most && u.Hard >= 0 {
+			return nil, fail(protocol.KindUnsupported, fmt.Errorf("cannot set ulimit %s to %d: this host lets the engine give at most %d", u.Name, u.Hard, most))
 		}
 		soft, hard = min(soft, most), min(hard, most)
 		out = append(out, specs.POSIXRlimit{Type: "RLIMIT_" + strings.ToUpper(u.Name), Soft: soft, Hard: hard})

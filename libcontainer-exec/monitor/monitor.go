@@ -108,7 +108,7 @@ func create(req Request) (protocol.Report, error) {
 	}
 	process.Init = true
 	if err := filter.start(container, process); err != nil {
-		return protocol.Report{}, errors.Join(fail(startKind(oci.Root.Path, oci.Process), err), container.Destroy())
+		return protocol.Report{}, errors.Join(createError(oci, err), container.Destroy())
 	}
 	pid, err := process.Pid()
 	if err != nil {

@@ -162,7 +162,8 @@ func TestStartKind(t *testing.T) {
 	}{
 		{"nosuch", "/", 0, protocol.KindStart},
 		{"/nosuch", "/", 0, protocol.KindStart},
-		{"data", "/", 0, protocol.KindDenied},
+		{"data", "/", 0, protocol.KindStart}, // passed by
+		{"", "/", 0, protocol.KindStart},
 		{"/bin/data", "/", 0, protocol.KindDenied},
 		{"./data", "/bin", 0, protocol.KindDenied},
 		{"/bin", "/", 0, protocol.KindDenied},

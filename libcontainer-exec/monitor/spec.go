@@ -137,7 +137,7 @@ func initProcess(spec *protocol.Spec) (*specs.Process, error) {
 	}
 	user, err := lookupUser(spec.Holder.Rootfs.Target, c.User, c.GroupAdd)
 	if err != nil {
-		return nil, err
+		return nil, fail(protocol.KindInvalid, err) // 128 of a container, as Docker
 	}
 	caps, err := capabilities(c.Security, user.UID)
 	if err != nil {

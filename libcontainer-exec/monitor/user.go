@@ -32,13 +32,13 @@ func lookupUser(root, spec string, extra []string) (specs.User, error) {
 	}
 	found, err := user.GetExecUser(spec, &user.ExecUser{Home: "/"}, bytes.NewReader(passwd), bytes.NewReader(group))
 	if err != nil {
-		return specs.User{}, fail(protocol.KindDenied, err) // 126, as Docker
+		return specs.User{}, fail(protocol.KindDenied, err) // 126 of a session, as Docker
 	}
 	gids := append([]int{found.Gid}, found.Sgids...)
 	if len(extra) > 0 {
 		more, err := user.GetAdditionalGroups(extra, bytes.NewReader(group))
 		if err != nil {
-			return specs.User{}, fail(protocol.KindDenied, err) // 126, as Docker
+			return specs.User{}, fail(protocol.KindDenied, err) // 126 of a session, as Docker
 		}
 		gids = append(gids, more...)
 	}

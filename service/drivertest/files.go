@@ -61,6 +61,10 @@ func testStat(t *testing.T, f service.Files, root string) {
 		_, err := f.Stat(root, name)
 		wantCode(t, err, davit.NoSuchFile, "stat of "+name)
 	}
+	for _, name := range []string{"/dir/file/.", "/dir/file/below"} {
+		_, err := f.Stat(root, name)
+		wantCode(t, err, davit.InvalidConfiguration, "stat of "+name)
+	}
 }
 
 // members lists the names of an archive, without the directories' slashes.
@@ -168,9 +172,13 @@ func testCopyUp(t *testing.T, f service.Files, root string) {
 			t.Errorf("%s reads %q, want %q: %v", name, data, want, err)
 		}
 	}
-	for _, name := range []string{"/nothing", "/nothing/below", "/dir/file"} {
+	for name, code := range map[string]davit.Code{"/nothing": "", "/nothing/below": "", "/dir/file": davit.InvalidConfiguration, "/dir/file/below": davit.InvalidConfiguration} {
 		empty := t.TempDir()
-		must(t, f.CopyUp(root, name, empty))
+		if err := f.CopyUp(root, name, empty); code == "" {
+			must(t, err)
+		} else {
+			wantCode(t, err, code, "copying up "+name)
+		}
 		if entries := result(os.ReadDir(empty))(t); len(entries) != 0 {
 			t.Errorf("copying up %s gave %v", name, entries)
 		}

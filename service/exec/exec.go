@@ -7,6 +7,7 @@ package exec
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -273,21 +274,25 @@ func (s *Sessions) failed(x *session, q davit.ExecStart, cause error) error {
 	tty := x.rec.Tty
 	x.mu.Unlock()
 	close(x.done)
-	if q.Detach || davit.CodeOf(cause) != davit.StartFailed {
+	if davit.CodeOf(cause) != davit.StartFailed {
 		return cause
+	}
+	told := fmt.Errorf("OCI runtime exec failed: %w", cause)
+	if q.Detach {
+		return told
 	}
 	st, err := q.Open(tty)
 	if err != nil {
-		return errors.Join(cause, err)
+		return errors.Join(told, err)
 	}
-	w := st.Stderr
+	w := st.Stdout // where Docker says it
 	if w == nil {
-		w = st.Stdout
+		w = st.Stderr
 	}
 	if w == nil {
-		return cause
+		return told
 	}
-	_, err = io.WriteString(w, "OCI runtime exec failed: "+cause.Error()+"\r\n")
+	_, err = io.WriteString(w, told.Error()+"\r\n")
 	return err
 }
 

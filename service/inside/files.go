@@ -49,9 +49,9 @@ func (i *Inside) CopyOut(ctx context.Context, _ *engine.Job, q davit.ContainerCo
 	})
 }
 
-// inMount tells whether a path is in something that the container mounts, which
+// InMount tells whether a path is in something that the container mounts, which
 // may be writable though its root is not.
-func inMount(rec *davit.Container, name string) bool {
+func InMount(rec *davit.Container, name string) bool {
 	name = path.Clean("/" + name)
 	return slices.ContainsFunc(rec.Mounts, func(m davit.Mount) bool {
 		return name == m.Target || strings.HasPrefix(name, m.Target+"/")
@@ -65,7 +65,7 @@ func (i *Inside) CopyIn(ctx context.Context, _ *engine.Job, q davit.ContainerExt
 		return davit.Nothing{}, err
 	}
 	return davit.Nothing{}, i.Host.InRoot(ctx, rec.ID, func(root string) error {
-		if rec.HostConfig.ReadonlyRootfs && !inMount(&rec, q.Path) {
+		if rec.HostConfig.ReadonlyRootfs && !InMount(&rec, q.Path) {
 			return davit.Errorf(davit.AccessDenied, "container rootfs is marked read-only")
 		}
 		if err := i.Files.Extract(ctx, root, q.Path, q); err != nil {

@@ -44,8 +44,11 @@ func resolve(root, name string) string {
 }
 
 func noSuchFile(name string, err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return davit.Errorf(davit.NoSuchFile, "no such file: %s", name)
+	case errors.Is(err, syscall.ENOTDIR):
+		return davit.Errorf(davit.InvalidConfiguration, "%s: %w", name, err)
 	}
 	return err
 }
@@ -59,6 +62,9 @@ func (f *Files) Stat(root, name string) (davit.FileStat, error) {
 	info, err := os.Lstat(full)
 	if err != nil {
 		return davit.FileStat{}, noSuchFile(name, err)
+	}
+	if strings.HasSuffix(name, "/.") && !info.IsDir() {
+		return davit.FileStat{}, noSuchFile(name, syscall.ENOTDIR)
 	}
 	st := davit.FileStat{Name: path.Base(path.Clean("/" + name)), Size: info.Size(), Mode: uint32(info.Mode()), Mtime: info.ModTime()}
 	if info.Mode()&fs.ModeSymlink != 0 {
@@ -187,10 +193,12 @@ func (f *Files) CopyUp(root, name, dst string) error {
 	}
 	src := resolve(root, name+"/.")
 	info, err := os.Stat(src)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || (err == nil && !info.IsDir()) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
-	}
-	if err != nil {
+	case errors.Is(err, syscall.ENOTDIR) || err == nil && !info.IsDir():
+		return davit.Errorf(davit.InvalidConfiguration, "cannot use a volume at %s: it is not a directory", name)
+	case err != nil:
 		return err
 	}
 	return os.CopyFS(dst, os.DirFS(src))
