@@ -190,7 +190,7 @@ type ContainerInfo struct {
 	Container
 	Image      *Image // nil when the image is gone
 	LogPath    string
-	Dir        string
+	FilesDir   string // has its hostname, hosts and resolv.conf; "" before the first start
 	UpperDir   string
 	LowerDirs  []string
 	WorkDir    string   // of overlayfs

@@ -23,12 +23,9 @@ import (
 // was asked for.
 var unfilled = map[string]map[string]string{
 	"GET /containers/{id}/json": with(endpointUnfilled, map[string]string{
-		"HostnamePath":            "the files are the monitor's, and have no path on the host",
-		"HostsPath":               "likewise",
 		"ImageManifestDescriptor": "only of images with several manifests, which come later",
 		"MountLabel":              "there is no SELinux policy yet",
 		"ProcessLabel":            "there is no SELinux policy yet",
-		"ResolvConfPath":          "the files are the monitor's, and have no path on the host",
 		"Storage":                 "only of a containerd image store",
 	}),
 	"GET /containers/json": with(endpointUnfilled, map[string]string{

@@ -239,10 +239,19 @@ func (p parts) Process(id string) (davit.Process, error) {
 	return c.process()
 }
 
-func (p parts) Dir(id string) string                { return p.s.dir(id) }
 func (p parts) LogFile(rec *davit.Container) string { return p.s.logPath(rec) }
 func (p parts) Networks() []davit.Network           { return p.s.allNetworks() }
 func (p parts) Sessions(id string) []string         { return p.s.execs.IDs(id) }
+
+// FilesDir is where the files are that the engine makes for a container: who
+// joins another's network has the other's.
+func (p parts) FilesDir(rec *davit.Container) string {
+	owner, err := p.s.networkOwner(rec)
+	if err != nil || rec.State.StartedAt.IsZero() {
+		return ""
+	}
+	return p.s.dir(owner.ID)
+}
 
 // LogPath is what users are told of a log's place: as Docker, nothing of the
 // local driver's, whose format is the engine's own business.

@@ -20,7 +20,7 @@ func (s *Service) pause(ctx context.Context, _ *engine.Job, q davit.Pause) (davi
 	case davit.StatusPaused:
 		return davit.Nothing{}, davit.Errorf(davit.ContainerPaused, "container %s is already paused", rec.Name)
 	case davit.StatusRestarting:
-		return davit.Nothing{}, davit.Errorf(davit.ContainerBusy, "container %s is restarting, wait until the container is running", rec.Name)
+		return davit.Nothing{}, davit.Errorf(davit.ContainerBusy, "Container %s is restarting, wait until the container is running", rec.Name)
 	}
 	freezer, err := c.freezer()
 	if err == nil {

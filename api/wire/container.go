@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -210,6 +211,9 @@ func Inspect(c *davit.ContainerInfo, version int, size bool) InspectReply {
 		HostConfig: Host(&c.HostConfig), Mounts: mountPoints(c.Mounts), Config: Config(&c.Config),
 		GraphDriver: graphDriver(c), AppArmorProfile: c.State.AppArmor,
 	}}
+	if dir := c.FilesDir; dir != "" {
+		out.HostnamePath, out.HostsPath, out.ResolvConfPath = filepath.Join(dir, "hostname"), filepath.Join(dir, "hosts"), filepath.Join(dir, "resolv.conf")
+	}
 	if size {
 		out.SizeRw, out.SizeRootFs = &c.SizeRw, &c.SizeRootFs
 	}

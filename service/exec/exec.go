@@ -116,7 +116,7 @@ func enterable(rec *davit.Container) error {
 	case davit.StatusPaused:
 		return davit.Errorf(davit.ContainerPaused, "container %s is paused, unpause the container before exec", rec.Name)
 	case davit.StatusRestarting:
-		return davit.Errorf(davit.ContainerBusy, "container %s is restarting, wait until the container is running", rec.Name)
+		return davit.Errorf(davit.ContainerBusy, "Container %s is restarting, wait until the container is running", rec.Name)
 	}
 	return davit.Errorf(davit.ContainerNotRunning, "container %s is not running", rec.ID)
 }

@@ -233,6 +233,9 @@ func (i *Inside) Top(ctx context.Context, _ *engine.Job, q davit.Top) (davit.Pro
 	if err != nil {
 		return davit.ProcessTable{}, err
 	}
+	if rec.State.Status == davit.StatusRestarting {
+		return davit.ProcessTable{}, davit.Errorf(davit.ContainerBusy, "Container %s is restarting, wait until the container is running", rec.Name)
+	}
 	if _, err := i.Host.Process(rec.ID); err != nil {
 		return davit.ProcessTable{}, err
 	}

@@ -19,8 +19,9 @@ type Host interface {
 	Find(ref string) (davit.Container, error)
 	// Records returns the records of all containers, in no order.
 	Records() []davit.Container
-	// Dir is a container's own directory, LogPath where its log is.
-	Dir(id string) string
+	// FilesDir is where a container's hostname, hosts and resolv.conf are, LogPath
+	// where its log is.
+	FilesDir(rec *davit.Container) string
 	LogPath(rec *davit.Container) string
 	// Networks returns those there are.
 	Networks() []davit.Network
@@ -118,7 +119,7 @@ func (s *Lister) Inspect(_ context.Context, _ *engine.Job, q davit.ContainerInsp
 		return davit.ContainerInfo{}, err
 	}
 	info := davit.ContainerInfo{
-		Container: rec, LogPath: s.Host.LogPath(&rec), Dir: s.Host.Dir(rec.ID), ExecIDs: s.Host.Sessions(rec.ID), SizeRw: -1, SizeRootFs: -1,
+		Container: rec, LogPath: s.Host.LogPath(&rec), FilesDir: s.Host.FilesDir(&rec), ExecIDs: s.Host.Sessions(rec.ID), SizeRw: -1, SizeRootFs: -1,
 	}
 	if img, err := s.Images.Get(rec.ImageID.String()); err == nil {
 		info.Image = &img

@@ -53,7 +53,7 @@ func (s *Streams) Attach(ctx context.Context, _ *engine.Job, q davit.Attach) (da
 	case davit.StatusPaused:
 		return davit.Nothing{}, davit.Errorf(davit.ContainerPaused, "container %s is paused, unpause the container before attach", rec.Name)
 	case davit.StatusRestarting:
-		return davit.Nothing{}, davit.Errorf(davit.ContainerBusy, "container %s is restarting, wait until the container is running", rec.Name)
+		return davit.Nothing{}, davit.Errorf(davit.ContainerBusy, "Container %s is restarting, wait until the container is running", rec.Name)
 	}
 	var proc davit.Process
 	var turn *Turn
