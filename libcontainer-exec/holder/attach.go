@@ -84,7 +84,7 @@ func (h *holder) follow(c *client, f *os.File, wait func()) {
 			}
 		}
 		h.clients = rest
-		h.settle()
+		h.memory.settle()
 	})
 }
 

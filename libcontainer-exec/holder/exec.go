@@ -52,7 +52,7 @@ func (h *holder) exec(c *conn, id string, fds []int) (int, *protocol.Error) {
 		status := <-exited
 		s.exit = &protocol.Exit{Code: exitCode(status), At: time.Now()}
 		close(s.done)
-		h.settle()
+		h.memory.settle()
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if s.owner == nil {

@@ -3,6 +3,7 @@
 package holder
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -36,6 +37,7 @@ func (r *run) watchHealth() {
 		}
 		if !r.paused() {
 			r.probe()
+			r.h.memory.probed()
 		}
 		timer.Reset(r.probeInterval())
 	}
@@ -103,7 +105,8 @@ func (r *run) runProbe(id string) (int, []byte) {
 	}
 	defer output.Close()
 	read := make(chan []byte, 1)
-	h.background.Go(func() { read <- readOutput(output) })
+	h.background.Go(func() { read <- r.readOutput(output) })
+	h.memory.drop() // what started it is not what tells of it
 	code, prefix := notRun, ""
 	select {
 	case status := <-exited:
@@ -120,6 +123,9 @@ func (r *run) runProbe(id string) (int, []byte) {
 	said := <-read
 	if prefix != "" && len(said) > 0 {
 		prefix += ": "
+	}
+	if prefix == "" {
+		return code, said
 	}
 	return code, append([]byte(prefix), said...)
 }
@@ -168,17 +174,16 @@ func probeStdio() ([]int, *os.File, error) {
 }
 
 // readOutput returns what there is to keep of an output, and reads the rest so
-// that nobody waits for it to be read.
-func readOutput(f *os.File) []byte {
-	buf := make([]byte, protocol.MaxProbeOutput)
+// that nobody waits for it to be read. It is called by one probe at a time.
+func (r *run) readOutput(f *os.File) []byte {
+	if r.probeOutput == nil {
+		r.probeOutput = make([]byte, protocol.MaxProbeOutput+smallChunk)
+	}
+	buf, rest := r.probeOutput[:protocol.MaxProbeOutput], r.probeOutput[protocol.MaxProbeOutput:]
 	kept := 0
-	var rest []byte
 	for {
 		into := buf[kept:]
 		if len(into) == 0 {
-			if rest == nil {
-				rest = make([]byte, protocol.MaxProbeOutput)
-			}
 			into = rest
 		}
 		n, err := f.Read(into)
@@ -186,20 +191,18 @@ func readOutput(f *os.File) []byte {
 			kept += n
 		}
 		if err != nil {
-			return buf[:kept]
+			return bytes.Clone(buf[:kept])
 		}
 	}
 }
 
 // keepResult adds a result to the record of the latest ones.
 func (h *holder) keepResult(result *protocol.ProbeResult) {
-	path := filepath.Join(h.dir, protocol.HealthFile)
-	var results []protocol.ProbeResult
-	if err := protocol.ReadFile(path, &results); err != nil && !errors.Is(err, os.ErrNotExist) {
-		h.complain("cannot read the results of the healthcheck", err)
+	if len(h.probes) == protocol.MaxProbes {
+		h.probes = h.probes[:copy(h.probes, h.probes[1:])]
 	}
-	results = append(results, *result)
-	if err := protocol.WriteFile(path, results[max(0, len(results)-protocol.MaxProbes):]); err != nil {
+	h.probes = append(h.probes, *result)
+	if err := protocol.WriteFile(filepath.Join(h.dir, protocol.HealthFile), h.probes); err != nil {
 		h.complain("cannot record the result of the healthcheck", err)
 	}
 }

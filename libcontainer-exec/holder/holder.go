@@ -60,8 +60,8 @@ type holder struct {
 
 	background sync.WaitGroup // goroutines that end with the container
 
-	settling sync.Once
-	settler  *time.Timer // made by settling
+	probes []protocol.ProbeResult // the latest; the running probe's
+	memory memory
 }
 
 // Main holds the container with the given id until its final exit and returns

@@ -43,6 +43,7 @@ func (h *holder) live() int {
 		s.Status, s.Pid, s.PidStart, s.Cgroups, s.AppArmor = protocol.Created, r.pid, r.pidStart, r.cgroups, r.appArmor
 	})
 	close(h.created)
+	h.memory.drop() // the monitor will not be read again
 	if !h.awaitStart(r) {
 		// Nobody was told of a container: nothing of it stays.
 		_ = r.signal(unix.SIGKILL)
@@ -114,6 +115,7 @@ func (h *holder) awaitStart(r *run) bool {
 		case req := <-h.started:
 			err := h.start(r)
 			req.done <- err
+			h.memory.drop()
 			return err == nil
 		case <-r.ended: // killed by hand
 			return false
@@ -148,7 +150,7 @@ func (h *holder) start(r *run) error {
 		h.background.Go(r.watchHealth)
 	}
 	h.notify.send("READY=1\nSTATUS=Running")
-	h.settle()
+	h.memory.settle()
 	return nil
 }
 

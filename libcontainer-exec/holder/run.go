@@ -36,7 +36,8 @@ type run struct {
 	oomKilled bool
 	ended     chan struct{} // closed when status is known
 
-	checked chan struct{} // closed when no healthcheck runs any more; nil without one
+	checked     chan struct{} // closed when no healthcheck runs any more; nil without one
+	probeOutput []byte        // the running probe's
 
 	freezing sync.Mutex // held while its processes are stopped or let go
 	frozen   bool       // guarded by freezing

@@ -16,6 +16,10 @@ import (
 // MaxPacket is the largest packet, in bytes; what may be larger goes by file.
 const MaxPacket = 16 << 10
 
+// firstPacket is the room made for packets until a longer one comes: most are
+// of a few hundred bytes, and the holder has a connection for each probe.
+const firstPacket = 1 << 10
+
 // MaxFDs is how many descriptors one packet carries at most. The kernel's own
 // limit is 253 (SCM_MAX_FD).
 const MaxFDs = 200
@@ -171,15 +175,22 @@ func (c *Conn) Send(v any, fds ...int) error {
 // it, close-on-exec, which the caller owns. It returns [io.EOF] when the peer
 // has closed.
 func (c *Conn) Receive(v any) ([]int, error) {
-	if c.buf == nil {
-		c.buf = make([]byte, MaxPacket)
+	if c.oob == nil {
+		c.buf = make([]byte, firstPacket)
 		c.oob = make([]byte, unix.CmsgSpace(4*MaxFDs))
 	}
 	var n, oobn, flags int
 	var recvErr error
 	err := c.raw.Read(func(fd uintptr) bool {
 		for {
-			n, oobn, flags, _, recvErr = unix.Recvmsg(int(fd), c.buf, c.oob, unix.MSG_CMSG_CLOEXEC)
+			// The length of a packet that does not fit is told, and it stays.
+			n, _, recvErr = unix.Recvfrom(int(fd), c.buf, unix.MSG_PEEK|unix.MSG_TRUNC)
+			if recvErr == nil {
+				if n > len(c.buf) {
+					c.buf = make([]byte, MaxPacket)
+				}
+				n, oobn, flags, _, recvErr = unix.Recvmsg(int(fd), c.buf, c.oob, unix.MSG_CMSG_CLOEXEC)
+			}
 			if recvErr != unix.EINTR {
 				return recvErr != unix.EAGAIN
 			}
