@@ -207,6 +207,9 @@ type (
 		NoOverwriteDirNonDir bool
 		CopyUIDGID           bool
 		Source               io.Reader `json:"-"`
+		// Check is asked for leave before anything is written, with the directory
+		// that Path leads to through all links. The service sets it.
+		Check func(dir string) error `json:"-"`
 	}
 
 	// ContainerChanges lists what a container changed in its image's files.

@@ -142,6 +142,8 @@ type Files interface {
 	// NoSuchFile when there is none, InvalidConfiguration when it is something
 	// else or has more than limit bytes.
 	Read(root, path string, limit int64) ([]byte, error)
+	// Extract unpacks req.Source in the directory path. What req.Check refuses, it
+	// gives back as it is, and has written nothing.
 	Extract(ctx context.Context, root, path string, req davit.ContainerExtract) error
 	// CopyUp copies the content of path under root to the empty directory dst,
 	// with owner and mode: how a new volume takes an image's content. Without the

@@ -56,10 +56,19 @@ func (*Files) Read(root, name string, limit int64) ([]byte, error) {
 // Extract unpacks req.Source in a directory. Owners are those of the archive,
 // with and without CopyUIDGID.
 func (*Files) Extract(ctx context.Context, root, name string, req davit.ContainerExtract) error {
-	err := tarfs.Unpack(ctx, root, name, req.Source, tarfs.Options{KeepKind: req.NoOverwriteDirNonDir})
+	var refusal error
+	check := func(dir string) error {
+		if req.Check != nil {
+			refusal = req.Check(dir)
+		}
+		return refusal
+	}
+	err := tarfs.Unpack(ctx, root, name, req.Source, tarfs.Options{KeepKind: req.NoOverwriteDirNonDir, Check: check})
 	switch {
 	case err == nil:
 		return nil
+	case refusal != nil:
+		return refusal
 	case errors.Is(err, tarfs.ErrNotDirectory):
 		return davit.Errorf(davit.InvalidConfiguration, "extraction point is not a directory: %s", name)
 	case errors.Is(err, tarfs.ErrOverwrite):

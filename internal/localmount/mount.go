@@ -58,6 +58,16 @@ func Detached(path string, recursive bool) (int, error) {
 	return detach(unix.AT_FDCWD, path, recursive, 0)
 }
 
+// MakeReadOnly makes a detached mount read-only, with all that is mounted below
+// it when recursive (mount_setattr(2), Linux 5.12).
+func MakeReadOnly(tree int, recursive bool) error {
+	flags := uint(unix.AT_EMPTY_PATH)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	return os.NewSyscallError("mount_setattr", unix.MountSetattr(tree, "", flags, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}))
+}
+
 func detach(dir int, path string, recursive bool, more uint) (int, error) {
 	how := uint(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC) | more
 	if recursive {

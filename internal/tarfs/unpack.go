@@ -25,6 +25,9 @@ type Options struct {
 	// KeepKind refuses, with ErrOverwrite, to put a directory in the place of
 	// something else, or something else in the place of a directory.
 	KeepKind bool
+	// Check is asked for leave before anything is written, with the directory that
+	// the path leads to through all links; nil gives it.
+	Check func(dir string) error
 	// WithTop gives the directory itself the attributes of the entry ".".
 	WithTop bool
 }
@@ -54,6 +57,11 @@ func unpack(root, name string, r io.Reader, o Options) error {
 			return err
 		} else if !fi.IsDir() {
 			return ErrNotDirectory
+		}
+		if o.Check != nil {
+			if err := o.Check(dir); err != nil {
+				return err
+			}
 		}
 		u := &unpacker{Options: o, dir: dir, tr: tar.NewReader(plain)}
 		return u.run()

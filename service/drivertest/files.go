@@ -139,6 +139,18 @@ func testExtractRefusals(t *testing.T, f service.Files, root string) {
 		err := f.Extract(t.Context(), root, "/dir", davit.ContainerExtract{Source: bytes.NewReader(fake.Tar(clash)), NoOverwriteDirNonDir: true})
 		wantCode(t, err, davit.InvalidConfiguration, "replacing one kind by another when that is forbidden")
 	}
+	refusal := davit.Errorf(davit.AccessDenied, "not there")
+	for name, want := range map[string]string{"/": "/", "/dir/sub": "/dir/sub", "/abs": "/real", "/dir/../rel/": "/real"} {
+		asked := ""
+		err := f.Extract(t.Context(), root, name, davit.ContainerExtract{Source: bytes.NewReader(some), Check: func(dir string) error { asked = dir; return refusal }})
+		wantCode(t, err, davit.AccessDenied, "extracting where it is refused")
+		if !errors.Is(err, refusal) || asked != want {
+			t.Errorf("extracting in %s asked for %q, want %q, and gave %v", name, asked, want, err)
+		}
+		if _, err := os.Lstat(filepath.Join(root, want, "x")); !os.IsNotExist(err) {
+			t.Errorf("what was refused in %s was written: %v", name, err)
+		}
+	}
 	if info, err := os.Lstat(filepath.Join(root, "dir/sub/deep")); err != nil || !info.Mode().IsRegular() {
 		t.Errorf("a refused archive changed the tree: %v", err)
 	}

@@ -5,7 +5,6 @@ package inside
 import (
 	"context"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/davit-engine/davit"
@@ -49,13 +48,33 @@ func (i *Inside) CopyOut(ctx context.Context, _ *engine.Job, q davit.ContainerCo
 	})
 }
 
-// InMount tells whether a path is in something that the container mounts, which
-// may be writable though its root is not.
-func InMount(rec *davit.Container, name string) bool {
+// InMount tells whether a path is in something that the container mounts.
+func InMount(rec *davit.Container, name string) bool { return mountOf(rec, name) != nil }
+
+// mountOf returns the mount of a container that a path is in, nil when it is in
+// the root: of those below one another the deepest.
+func mountOf(rec *davit.Container, name string) (found *davit.Mount) {
 	name = path.Clean("/" + name)
-	return slices.ContainsFunc(rec.Mounts, func(m davit.Mount) bool {
-		return name == m.Target || strings.HasPrefix(name, m.Target+"/")
-	})
+	for i := range rec.Mounts {
+		m := &rec.Mounts[i]
+		target := path.Clean("/" + m.Target)
+		if (name == target || strings.HasPrefix(name, target+"/")) && (found == nil || len(target) > len(path.Clean("/"+found.Target))) {
+			found = m
+		}
+	}
+	return found
+}
+
+// writable refuses, in Docker's words, the directories that the container could
+// not write to either. Links have been followed.
+func writable(rec *davit.Container, dir string) error {
+	switch m := mountOf(rec, dir); {
+	case m != nil && !m.ReadWrite:
+		return davit.Errorf(davit.AccessDenied, "mounted volume is marked read-only")
+	case m == nil && rec.HostConfig.ReadonlyRootfs:
+		return davit.Errorf(davit.AccessDenied, "container rootfs is marked read-only")
+	}
+	return nil
 }
 
 // CopyIn unpacks a tar in a directory of a container.
@@ -64,10 +83,8 @@ func (i *Inside) CopyIn(ctx context.Context, _ *engine.Job, q davit.ContainerExt
 	if err != nil {
 		return davit.Nothing{}, err
 	}
+	q.Check = func(dir string) error { return writable(&rec, dir) }
 	return davit.Nothing{}, i.Host.InRoot(ctx, rec.ID, func(root string) error {
-		if rec.HostConfig.ReadonlyRootfs && !InMount(&rec, q.Path) {
-			return davit.Errorf(davit.AccessDenied, "container rootfs is marked read-only")
-		}
 		if err := i.Files.Extract(ctx, root, q.Path, q); err != nil {
 			return notFound(err, q.Path, q.Container)
 		}

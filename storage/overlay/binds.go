@@ -50,19 +50,24 @@ func (s *Store) bindOne(r davit.Rootfs, m *davit.Mount) error {
 	if err := makeTarget(r.Target, m.Target, dir); err != nil {
 		return err
 	}
+	late := false
+	if !m.ReadWrite {
+		err := localmount.MakeReadOnly(tree, !m.ReadOnlyNonRecursive)
+		if late = errors.Is(err, unix.ENOSYS); err != nil && !late {
+			return err
+		}
+	}
 	target, err := openIn(r.Target, m.Target)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(target)
-	if err := unix.MoveMount(tree, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
+	if err := unix.MoveMount(tree, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil || !late {
 		return os.NewSyscallError("move_mount", err)
 	}
-	if m.ReadWrite {
-		return nil
-	}
-	// The mount is meant that was just made, whatever its target leads to by now:
-	// a link can be one way before the mount and another behind it.
+	// Before Linux 5.12, and without what is mounted below. The mount is meant that
+	// was just made, whatever its target leads to by now: a link can be one way
+	// before the mount and another behind it.
 	return os.NewSyscallError("mount", unix.Mount("", procFD(tree), "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""))
 }
 

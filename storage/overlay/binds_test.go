@@ -39,3 +39,40 @@ func TestReadOnlyThroughALink(t *testing.T) {
 		t.Error("its source was written to")
 	}
 }
+
+// TestReadOnlyBelow holds that what is mounted below a read-only bind is
+// read-only too, unless it was asked for otherwise.
+func TestReadOnlyBelow(t *testing.T) {
+	testutil.RequireRoot(t)
+	source := t.TempDir()
+	if err := errors.Join(os.Mkdir(source+"/sub", 0o755), unix.Mount("tmpfs", source+"/sub", "tmpfs", 0, "")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unmount(source + "/sub") })
+	for _, tc := range []struct {
+		name  string
+		mount davit.Mount
+		want  error
+	}{
+		{"recursively", davit.Mount{}, unix.EROFS},
+		{"alone", davit.Mount{ReadOnlyNonRecursive: true}, nil},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			root := t.TempDir()
+			tc.mount.Type, tc.mount.Source, tc.mount.Target = "bind", source, "/data"
+			t.Cleanup(func() { unmount(root + "/data") })
+			if err := (&Store{}).bind(davit.Rootfs{Target: root}, []davit.Mount{tc.mount}); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(root+"/data/sub/file", nil, 0o644); !errors.Is(err, tc.want) {
+				t.Errorf("writing below: %v, want %v", err, tc.want)
+			}
+			if err := os.WriteFile(root+"/data/file", nil, 0o644); !errors.Is(err, unix.EROFS) {
+				t.Errorf("writing: %v", err)
+			}
+		})
+	}
+	if err := os.WriteFile(source+"/sub/own", nil, 0o644); err != nil {
+		t.Errorf("the host's own mount has become read-only: %v", err)
+	}
+}

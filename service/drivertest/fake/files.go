@@ -163,6 +163,15 @@ func (f *Files) Extract(ctx context.Context, root, name string, req davit.Contai
 	if !info.IsDir() {
 		return davit.Errorf(davit.InvalidConfiguration, "%s is no directory", name)
 	}
+	if req.Check != nil {
+		dir, err := filepath.Rel(root, resolve(root, name+"/."))
+		if err == nil {
+			err = req.Check(path.Join("/", dir))
+		}
+		if err != nil {
+			return err
+		}
+	}
 	files, err := Untar(req.Source)
 	if err != nil {
 		return err
