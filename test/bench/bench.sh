@@ -1,12 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# bench.sh [N]: Davit, with its direct launcher, beside Debian's dockerd. Both run
+# bench.sh [N [WHAT]]: Davit, with its direct launcher, beside Debian's dockerd. Both run
 # now, on the same file system, each in a network namespace of its own; the
-# measurements alternate. Prints medians of N (20) and fails when an aim is missed.
+# measurements alternate. Prints medians of N (20), of WHAT alone if that is given (see
+# compare.go), and fails when an aim is missed.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")/../.." && pwd)
 n=${1:-20}
+only=${2:-}
 run=/run/davit-bench
 lib=/var/lib/davit-bench
 davit_sock=$run/davit/davit.sock
@@ -107,7 +109,7 @@ DOCKER_HOST=unix://$docker_sock docker import "$run/image.tar" bench >/dev/null
 
 mkdir "$lib/shared"
 "$run/measure" compare -davit "$davit_sock" -docker "$docker_sock" -davit-pid "$(cat "$run/davitd.pid")" \
-	-docker-pid "$(cat "$run/dockerd.pid")" -image bench -dir "$lib/shared" -n "$n" && status=0 || status=$?
+	-docker-pid "$(cat "$run/dockerd.pid")" -image bench -dir "$lib/shared" -n "$n" -only "$only" && status=0 || status=$?
 # 3: all was measured, and an aim was missed.
 [ "$status" -eq 0 ] || [ "$status" -eq 3 ] || exit "$status"
 measured=1

@@ -68,6 +68,7 @@ func compare(ctx context.Context, args []string) error {
 	image := flags.String("image", "", "image that both have")
 	dir := flags.String("dir", "", "a directory to share with containers")
 	n := flags.Int("n", 20, "measurements of each")
+	only := flags.String("only", "", "the one measurement to make: run, cycle, life, exec, monitors, logs, attach, parallel or list")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -77,7 +78,7 @@ func compare(ctx context.Context, args []string) error {
 	}
 	defer b.begun.Close()
 	pids := [2]int{*davitPid, *dockerPid}
-	err := errors.Join(b.memory("engine resident, idle", pids), b.all(ctx, *n))
+	err := errors.Join(b.memory("engine resident, idle", pids), b.all(ctx, *n, *only))
 	if err == nil {
 		err = b.memory("engine resident, after all this", pids)
 	}
@@ -106,26 +107,31 @@ func (b *bench) prepare() error {
 	return os.WriteFile(filepath.Join(b.dir, "lines"), lines, 0o644)
 }
 
-// all makes the measurements, of which n are wanted of what is quick.
-func (b *bench) all(ctx context.Context, n int) error {
+// all makes the measurements, of which n are wanted of what is quick, or the
+// one that only names. Those without a name are what others need.
+func (b *bench) all(ctx context.Context, n int, only string) error {
 	few := max(1, n/5)
 	for _, m := range []struct {
+		name        string
 		times, warm int
 		measure     func(e int, n note) error
 	}{
-		{n, 2, func(e int, n note) error { return b.shell(ctx, e, n) }},
-		{n, 2, func(e int, n note) error { return b.cycle(ctx, e, n) }},
-		{n, 2, func(e int, n note) error { return b.life(ctx, e, n) }},
-		{1, 0, func(e int, _ note) error { return b.stay(ctx, e) }},
-		{n, 2, func(e int, n note) error { return b.exec(ctx, e, n) }},
-		{1, 0, func(e int, n note) error { return b.monitors(ctx, e, n) }},
-		{few, 1, func(e int, n note) error { return b.logs(ctx, e, n) }},
-		{few, 1, func(e int, n note) error { return b.attach(ctx, e, n) }},
-		{max(1, n/10), 0, func(e int, n note) error { return b.parallel(ctx, e, manyStarts, n) }},
-		{1, 0, func(e int, _ note) error { return b.populate(ctx, e, manyCreated) }},
-		{n, 2, func(e int, n note) error { return b.list(ctx, e, manyCreated, n) }},
-		{1, 0, func(e int, _ note) error { return b.keep[e].remove(ctx) }},
+		{"run", n, 2, func(e int, n note) error { return b.shell(ctx, e, n) }},
+		{"cycle", n, 2, func(e int, n note) error { return b.cycle(ctx, e, n) }},
+		{"life", n, 2, func(e int, n note) error { return b.life(ctx, e, n) }},
+		{"", 1, 0, func(e int, _ note) error { return b.stay(ctx, e) }},
+		{"exec", n, 2, func(e int, n note) error { return b.exec(ctx, e, n) }},
+		{"monitors", 1, 0, func(e int, n note) error { return b.monitors(ctx, e, n) }},
+		{"logs", few, 1, func(e int, n note) error { return b.logs(ctx, e, n) }},
+		{"attach", few, 1, func(e int, n note) error { return b.attach(ctx, e, n) }},
+		{"parallel", max(1, n/10), 0, func(e int, n note) error { return b.parallel(ctx, e, manyStarts, n) }},
+		{"list", 1, 0, func(e int, _ note) error { return b.populate(ctx, e, manyCreated) }},
+		{"list", n, 2, func(e int, n note) error { return b.list(ctx, e, manyCreated, n) }},
+		{"", 1, 0, func(e int, _ note) error { return b.keep[e].remove(ctx) }},
 	} {
+		if only != "" && m.name != "" && m.name != only {
+			continue
+		}
 		if err := b.alternate(m.times, m.warm, m.measure); err != nil {
 			return err
 		}
