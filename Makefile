@@ -22,8 +22,8 @@ GOFLAGS_HOLDER := -trimpath -ldflags '$(LDFLAGS)'
 # It is executed two times for each start and each exec, and a dynamic loader
 # takes a third of that: docs/decisions/0016-the-monitor-is-static.md.
 GOFLAGS_MONITOR := -trimpath -ldflags '$(LDFLAGS) -linkmode external -extldflags "-static"'
-# Static: it runs on whatever libc an image has, or none.
-CFLAGS_INIT := -std=gnu11 -Os -static -s -Wall -Wextra -Werror
+# Static: they run where there is whatever libc an image has, or none.
+CFLAGS_STATIC := -std=gnu11 -Os -static -s -Wall -Wextra -Werror
 TOOL    := go tool -modfile=tools/go.mod
 
 # Root is needed to install packages, and by the tests that use the real kernel.
@@ -54,12 +54,13 @@ deps-demo:
 	@packaging/deps.sh $(DEPS_BUILD) $(DEPS_RUN) $(DEPS_DEMO)
 
 .PHONY: build
-build: ## put davitd, davit-monitor, davit-holder, davit-init and davitctl in bin/
+build: ## put davitd, davit-monitor, davit-holder, davit-enter, davit-init and davitctl in bin/
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/davitd ./cmd/davitd
 	CGO_ENABLED=0 go build $(GOFLAGS_HOLDER) -o bin/davit-holder ./cmd/davit-holder
 	CGO_ENABLED=0 go build $(GOFLAGS_BUILD) -o bin/davitctl ./cmd/davitctl
 	CGO_ENABLED=1 go build -tags $(TAGS),netgo,osusergo $(GOFLAGS_MONITOR) -o bin/davit-monitor ./cmd/davit-monitor
-	$(CC) $(CFLAGS_INIT) -o bin/davit-init cmd/davit-init/init.c
+	$(CC) $(CFLAGS_STATIC) -o bin/davit-init cmd/davit-init/init.c
+	$(CC) $(CFLAGS_STATIC) -o bin/davit-enter cmd/davit-enter/*.c
 
 .PHONY: demo
 demo: deps-demo build ## start an engine and run a container in it; leaves the engine running
@@ -90,9 +91,9 @@ fuzz: ## every fuzz target of the tree for FUZZTIME (5m), one after another; FUZ
 	@$(SUDO) test/fuzz/fuzz.sh '$(FUZZTIME)' '$(FUZZ)'
 
 .PHONY: bench
-bench: build ## Davit beside Debian's dockerd: median of 20, interleaved
+bench: build ## Davit beside Debian's dockerd: median of 20, interleaved; BENCH="60 exec" has 60 of exec alone
 	@packaging/deps.sh $(DEPS_RUN) $(DEPS_DEMO) docker.io
-	@$(SUDO) test/bench/bench.sh
+	@$(SUDO) test/bench/bench.sh $(BENCH)
 
 .PHONY: package-files
 package-files: build

@@ -70,7 +70,7 @@ func makeSpec(l davit.Launch, o *Options, launcher string) (*protocol.Spec, erro
 func convertHolder(l davit.Launch, o *Options, launcher string) (*protocol.Holder, error) {
 	c, h := l.Container, &l.Container.HostConfig
 	holder := &protocol.Holder{
-		Monitor: o.MonitorPath, Seccomp: filepath.Join(o.ExecRoot, seccompDir),
+		Monitor: o.MonitorPath, Enter: o.EnterPath, Seccomp: filepath.Join(o.ExecRoot, seccompDir),
 		Rootfs: protocol.Rootfs{Lower: l.Rootfs.Lower, Upper: l.Rootfs.Upper, Work: l.Rootfs.Work, Target: l.Rootfs.Target},
 		Tty:    c.Config.Tty, OpenStdin: c.Config.OpenStdin, StdinOnce: c.Config.StdinOnce,
 		Rows: clamp16(h.ConsoleSize[0]), Cols: clamp16(h.ConsoleSize[1]),

@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/linux"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
 	"golang.org/x/sys/unix"
 )
@@ -51,21 +51,26 @@ func (p *Process) Exec(ctx context.Context, x davit.Exec) (davit.ExecProcess, er
 func (p *Process) exec(ctx context.Context, x davit.Exec) (*ExecProcess, error) {
 	e := &ExecProcess{p: p, id: newID(), tty: x.Tty, done: make(chan struct{})}
 	spec := &protocol.ExecSpec{
-		ID: e.id, Args: x.Cmd, Env: x.Env, User: x.User, Cwd: x.WorkingDir, Tty: x.Tty, Privileged: x.Privileged,
+		Args: x.Cmd, Env: x.Env, User: x.User, Cwd: x.WorkingDir, Tty: x.Tty, Privileged: x.Privileged,
 		Rows: clamp16(x.ConsoleSize[0]), Cols: clamp16(x.ConsoleSize[1]),
 	}
-	file := filepath.Join(p.dir, "exec-"+e.id+".json")
-	if err := protocol.WriteFile(file, spec); errors.Is(err, os.ErrNotExist) {
-		return nil, errGone // with its directory
-	} else if err != nil {
+	encoded, err := spec.Encode()
+	if err != nil {
+		if own, ok := errors.AsType[*protocol.Error](err); ok {
+			err = toError(own)
+		}
 		return nil, err
 	}
-	defer func() { _ = os.Remove(file) }() // the holder has removed it, unless the request never came there
+	session, err := linux.Memfile("davit-exec", encoded)
+	if err != nil {
+		return nil, err
+	}
+	defer session.Close()
 	theirs, console, err := e.openStdio(&x)
 	if err != nil {
 		return nil, err
 	}
-	a, err := p.call(ctx, &protocol.Request{Op: protocol.OpExec, ID: e.id}, theirs...)
+	a, err := p.call(ctx, &protocol.Request{Op: protocol.OpExec, ID: e.id}, append(theirs, int(session.Fd()))...)
 	protocol.CloseFDs(theirs)
 	if err == nil && e.tty {
 		err = e.receiveTerminal(console)

@@ -23,9 +23,9 @@ import (
 
 // binaries are built once for all tests.
 var binaries struct {
-	once            sync.Once
-	holder, monitor string
-	err             error
+	once                   sync.Once
+	holder, monitor, enter string
+	err                    error
 }
 
 func TestMain(m *testing.M) {
@@ -50,17 +50,17 @@ const (
 	envLauncher = "DAVIT_TEST_LAUNCHER"
 )
 
-// build makes the two programs as the Makefile does.
+// build makes the three programs as the Makefile does.
 func build() error {
 	if dir := os.Getenv(envBinaries); dir != "" {
-		binaries.holder, binaries.monitor = filepath.Join(dir, "davit-holder"), filepath.Join(dir, "davit-monitor")
+		name(dir)
 		return nil
 	}
 	dir, err := os.MkdirTemp("", "davit-exec-test")
 	if err != nil {
 		return err
 	}
-	binaries.holder, binaries.monitor = filepath.Join(dir, "davit-holder"), filepath.Join(dir, "davit-monitor")
+	name(dir)
 	for _, b := range []struct {
 		cgo, out, pkg string
 		args          []string
@@ -75,7 +75,20 @@ func build() error {
 			return fmt.Errorf("cannot build %s: %w\n%s", b.pkg, err, out)
 		}
 	}
+	sources, err := filepath.Glob("../cmd/davit-enter/*.c")
+	if err != nil {
+		return err
+	}
+	args := append([]string{"-std=gnu11", "-Os", "-static", "-s", "-Wall", "-Wextra", "-Werror", "-o", binaries.enter}, sources...)
+	if out, err := exec.Command("gcc", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("cannot build davit-enter: %w\n%s", err, out)
+	}
 	return nil
+}
+
+// name says where the programs are, or will be.
+func name(dir string) {
+	binaries.holder, binaries.monitor, binaries.enter = filepath.Join(dir, "davit-holder"), filepath.Join(dir, "davit-monitor"), filepath.Join(dir, "davit-enter")
 }
 
 func requireRoot(t testing.TB) {
@@ -111,7 +124,7 @@ func newHost(t testing.TB) *host {
 func (h *host) newRuntime() *Runtime {
 	h.t.Helper()
 	rt, err := New(Options{
-		ExecRoot: filepath.Join(h.root, "run"), HolderPath: binaries.holder, MonitorPath: binaries.monitor,
+		ExecRoot: filepath.Join(h.root, "run"), HolderPath: binaries.holder, MonitorPath: binaries.monitor, EnterPath: binaries.enter,
 		Launcher: launcherName(), Log: slog.New(slog.NewTextHandler(h.t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

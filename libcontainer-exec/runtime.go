@@ -32,12 +32,13 @@ const (
 // defaultExecRoot is the exec root whose units carry no mark of their engine.
 const defaultExecRoot = "/run/davit"
 
-// Options configure a [Runtime]. ExecRoot, HolderPath and MonitorPath are
-// absolute.
+// Options configure a [Runtime]. ExecRoot and the paths of the three programs
+// are absolute.
 type Options struct {
 	ExecRoot     string
 	HolderPath   string
 	MonitorPath  string
+	EnterPath    string
 	InitPath     string   // "": there is none to give to containers
 	Launcher     string   // "" is auto
 	CDISpecDirs  []string // of CDI specifications, the last have precedence
@@ -90,12 +91,12 @@ func (l *launch) unit() string {
 // root until Close: it fails when another runtime, of this process or another,
 // has that. It touches no container.
 func New(o Options) (*Runtime, error) {
-	for _, p := range []string{o.ExecRoot, o.HolderPath, o.MonitorPath} {
+	for _, p := range []string{o.ExecRoot, o.HolderPath, o.MonitorPath, o.EnterPath} {
 		if !filepath.IsAbs(p) {
 			return nil, davit.Errorf(davit.InvalidConfiguration, "cannot use %q for the runtime: must be an absolute path", p)
 		}
 	}
-	for _, p := range []string{o.HolderPath, o.MonitorPath} {
+	for _, p := range []string{o.HolderPath, o.MonitorPath, o.EnterPath} {
 		if info, err := os.Stat(p); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
 			return nil, errors.Join(davit.Errorf(davit.InvalidConfiguration, "cannot use %s: not a program; it belongs to davitd's installation", p), err)
 		}

@@ -67,7 +67,7 @@ func TestUnitName(t *testing.T) {
 func TestUnitTaken(t *testing.T) {
 	open := func(root string) *Runtime {
 		t.Helper()
-		rt, err := New(Options{ExecRoot: root, HolderPath: "/bin/sh", MonitorPath: "/bin/sh", Launcher: LauncherSystemd})
+		rt, err := New(Options{ExecRoot: root, HolderPath: "/bin/sh", MonitorPath: "/bin/sh", EnterPath: "/bin/sh", Launcher: LauncherSystemd})
 		if err != nil {
 			t.Fatal(err)
 		}

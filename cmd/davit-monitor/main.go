@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Davit-monitor creates a container, or a process in one, with libcontainer
-// and leaves. The holder runs it; nobody else has a use for it.
+// Davit-monitor creates a container with libcontainer, and leaves. The holder runs it; nobody else has a use for it.
 //
 //	davit-monitor create DIR CGROUP [NETNS]
-//	davit-monitor exec DIR ID
 //	davit-monitor update DIR
 //	davit-monitor compress FILE
 package main
@@ -52,7 +50,7 @@ func main() {
 	}
 	req, ok := parse(os.Args[1:])
 	if !ok {
-		fmt.Fprintln(os.Stderr, "usage: davit-monitor create DIR CGROUP [NETNS] | exec DIR ID | update DIR | compress FILE (davit-holder runs it)")
+		fmt.Fprintln(os.Stderr, "usage: davit-monitor create DIR CGROUP [NETNS] | update DIR | compress FILE (davit-holder runs it)")
 		os.Exit(2)
 	}
 	req.Filters = os.Getenv(protocol.EnvSeccomp)
@@ -69,7 +67,7 @@ func fail(err error) {
 func parse(args []string) (monitor.Request, bool) {
 	switch {
 	case len(args) == 3 && args[0] == "exec":
-		return monitor.Request{Dir: args[1], Exec: args[2]}, true
+		return monitor.Request{Dir: args[1], Enter: true}, true // an old holder's
 	case len(args) == 2 && args[0] == "update":
 		return monitor.Request{Dir: args[1], Update: true}, true
 	case len(args) == 3 && args[0] == "create":

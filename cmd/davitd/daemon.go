@@ -211,13 +211,17 @@ func (d *daemon) runtime() (*libcontainerexec.Runtime, error) {
 	if err != nil {
 		return nil, err
 	}
+	enter, err := helper("davit-enter")
+	if err != nil {
+		return nil, err
+	}
 	initPath := d.config.InitPath
 	if initPath == "" {
 		initPath, _ = helper("davit-init") // missing, it is missed by containers with --init alone
 	}
 	return libcontainerexec.New(libcontainerexec.Options{
 		InitPath: initPath,
-		ExecRoot: d.config.ExecRoot, HolderPath: holder, MonitorPath: monitor,
+		ExecRoot: d.config.ExecRoot, HolderPath: holder, MonitorPath: monitor, EnterPath: enter,
 		Launcher: d.config.Launcher, FavorDynmods: d.config.FavorDynmods, CDISpecDirs: d.config.CDISpecDirs, Log: d.log,
 	})
 }

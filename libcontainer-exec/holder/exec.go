@@ -5,7 +5,6 @@ package holder
 import (
 	"errors"
 	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
@@ -21,14 +20,16 @@ type session struct {
 	exit  *protocol.Exit // written before done is closed
 }
 
-// exec runs the session's spec with the stdio in fds, which it takes over.
+// exec runs a session with the stdio and the spec in fds, which it takes over.
 func (h *holder) exec(c *conn, id string, fds []int) (int, *protocol.Error) {
 	if !isID(id) {
 		protocol.CloseFDs(fds)
 		return 0, &protocol.Error{Kind: protocol.KindInvalid, Message: "invalid id of an exec session"}
 	}
-	// The daemon that asked removes it, too, unless it was killed meanwhile.
-	defer func() { _ = os.Remove(filepath.Join(h.dir, "exec-"+id+".json")) }()
+	if len(fds) != 2 && len(fds) != 4 {
+		protocol.CloseFDs(fds)
+		return 0, &protocol.Error{Kind: protocol.KindUnsupported, Message: "the engine is of an earlier version than this container's monitor: restart the engine"}
+	}
 	h.mu.Lock()
 	r := h.run
 	running := r != nil && h.state.Status == protocol.Running
@@ -39,12 +40,13 @@ func (h *holder) exec(c *conn, id string, fds []int) (int, *protocol.Error) {
 	}
 	h.reaper.begin()
 	defer h.reaper.end()
-	report, err := h.runMonitor([]string{"exec", h.dir, id}, fds, r.ended)
+	last := len(fds) - 1
+	pid, err := h.enter(r, fds[:last], os.NewFile(uintptr(fds[last]), "session"))
 	if err != nil {
 		return 0, wireError(err)
 	}
-	s := &session{pid: report.Pid, owner: c, done: make(chan struct{})}
-	exited := h.reaper.watch(report.Pid)
+	s := &session{pid: pid, owner: c, done: make(chan struct{})}
+	exited := h.reaper.watch(pid)
 	h.mu.Lock()
 	h.execs[id] = s
 	h.mu.Unlock()
@@ -59,7 +61,7 @@ func (h *holder) exec(c *conn, id string, fds []int) (int, *protocol.Error) {
 			delete(h.execs, id)
 		}
 	})
-	return report.Pid, nil
+	return pid, nil
 }
 
 // execSignal sends a signal to a session's process.

@@ -77,7 +77,7 @@ func (r *run) probe() {
 	before := r.pauses()
 	h.announce(&protocol.Probe{ID: id})
 	result := protocol.ProbeResult{Start: time.Now()}
-	result.ExitCode, result.Output = r.runProbe(id)
+	result.ExitCode, result.Output = r.runProbe()
 	result.End = time.Now()
 	select {
 	case <-r.ended:
@@ -95,11 +95,11 @@ func (r *run) probe() {
 }
 
 // runProbe returns the exit code of a probe, and the beginning of its output.
-func (r *run) runProbe(id string) (int, []byte) {
+func (r *run) runProbe() (int, []byte) {
 	h := r.h
 	timer := time.NewTimer(h.spec.Health.Timeout)
 	defer timer.Stop()
-	pid, exited, output, err := r.startProbe(id)
+	pid, exited, output, err := r.startProbe()
 	if err != nil {
 		return notRun, []byte(err.Error())
 	}
@@ -132,25 +132,24 @@ func (r *run) runProbe(id string) (int, []byte) {
 
 // startProbe starts a probe, and returns the end of the pipe that brings both
 // its outputs.
-func (r *run) startProbe(id string) (pid int, exited <-chan syscall.WaitStatus, output *os.File, err error) {
+func (r *run) startProbe() (pid int, exited <-chan syscall.WaitStatus, output *os.File, err error) {
 	h := r.h
-	file := filepath.Join(h.dir, "exec-"+id+".json")
-	if err := protocol.WriteFile(file, &protocol.ExecSpec{ID: id, Args: h.spec.Health.Args}); err != nil {
-		return 0, nil, nil, err
-	}
-	defer func() { _ = os.Remove(file) }()
-	stdio, output, err := probeStdio()
+	session, err := encode(&protocol.ExecSpec{Args: h.spec.Health.Args})
 	if err != nil {
 		return 0, nil, nil, err
 	}
+	stdio, output, err := probeStdio()
+	if err != nil {
+		return 0, nil, nil, errors.Join(err, session.Close())
+	}
 	h.reaper.begin()
 	defer h.reaper.end()
-	report, err := h.runMonitor([]string{"exec", h.dir, id}, stdio, r.ended)
+	pid, err = h.enter(r, stdio, session)
 	if err != nil {
 		_ = output.Close()
 		return 0, nil, nil, err
 	}
-	return report.Pid, h.reaper.watch(report.Pid), output, nil
+	return pid, h.reaper.watch(pid), output, nil
 }
 
 // probeStdio makes the three descriptors of a probe, and the reading end of its

@@ -71,6 +71,9 @@ func (h *holder) create() (*run, error) {
 	if err := mountRootfs(h.spec.Rootfs, filepath.Join(h.dir, "layers")); err != nil {
 		return nil, err
 	}
+	if err := h.placeEnter(); err != nil {
+		return nil, err
+	}
 	if err := h.openLog(); err != nil {
 		return nil, err
 	}
@@ -301,6 +304,7 @@ func (h *holder) cleanup() {
 	}
 	h.removeState(nil)
 	h.unmount(h.spec.Rootfs.Target, "the root file system")
+	h.unmount(filepath.Join(h.dir, protocol.EnterPlace), "davit-enter")
 	// Others may look for a volume there as long as this process lives.
 	if err := protocol.UnmountPlaces(filepath.Dir(filepath.Dir(h.dir))); err != nil {
 		h.complain("cannot unmount volumes", err)

@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // reaper waits for all children: those that were started here and those that
@@ -85,8 +87,20 @@ func (r *reaper) kill(pid int, sig syscall.Signal) error {
 	return syscall.Kill(pid, sig)
 }
 
+// pidfd opens a watched child (pidfd_open(2)); [os.ErrProcessDone] when it has been
+// reaped. The caller closes it.
+func (r *reaper) pidfd(pid int) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.watched[pid]; !ok {
+		return -1, os.ErrProcessDone
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	return fd, os.NewSyscallError("pidfd_open", err)
+}
+
 // killGroup kills a watched child together with its process group, which a
-// process that libcontainer starts leads: nsexec calls setsid(2).
+// process that davit-enter starts leads: it calls setsid(2).
 func (r *reaper) killGroup(pid int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

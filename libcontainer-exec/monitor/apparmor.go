@@ -34,12 +34,12 @@ func appArmorInForce(sys, profile string) string {
 	return profile
 }
 
-// sessionProfile is the profile of an exec session in a container whose own is
-// applied; "" is that. A privileged session leaves the default profile, but not
-// one that the user chose, just as a privileged container does.
-func sessionProfile(s *protocol.Security, x *protocol.ExecSpec, applied string) string {
-	if x.Privileged && s.AppArmor == "" && applied != "" {
+// privilegedProfile is the profile of a privileged exec session in a container
+// whose own is applied. It leaves the default profile, but not one that the user
+// chose, just as a privileged container does.
+func privilegedProfile(s *protocol.Security, applied string) string {
+	if s.AppArmor == "" && applied != "" {
 		return protocol.Unconfined
 	}
-	return ""
+	return applied
 }

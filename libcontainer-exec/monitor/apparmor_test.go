@@ -60,20 +60,14 @@ func TestAppArmorProfile(t *testing.T) {
 	}
 }
 
-func TestSessionProfile(t *testing.T) {
-	for _, c := range []struct {
-		named, applied string
-		privileged     bool
-		want           string
-	}{
-		{"", "davit-default", false, ""},
-		{"", "davit-default", true, "unconfined"},
-		{"", "", true, ""}, // "unconfined" cannot be asked of a kernel without AppArmor
-		{"mine", "mine", false, ""},
-		{"mine", "mine", true, ""},
-		{"unconfined", "", true, ""},
+func TestPrivilegedProfile(t *testing.T) {
+	for _, c := range []struct{ named, applied, want string }{
+		{"", "davit-default", "unconfined"},
+		{"", "", ""}, // "unconfined" cannot be asked of a kernel without AppArmor
+		{"mine", "mine", "mine"},
+		{"unconfined", "", ""},
 	} {
-		if got := sessionProfile(&protocol.Security{AppArmor: c.named}, &protocol.ExecSpec{Privileged: c.privileged}, c.applied); got != c.want {
+		if got := privilegedProfile(&protocol.Security{AppArmor: c.named}, c.applied); got != c.want {
 			t.Errorf("%+v: %q", c, got)
 		}
 	}

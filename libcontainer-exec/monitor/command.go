@@ -56,21 +56,9 @@ func misfit(root string, mounts []specs.Mount) *specs.Mount {
 	return nil
 }
 
-// startKind tells why a process may not have been started: what libcontainer's
-// init says is only text when it arrives here, so the command is looked for
-// once more.
-func startKind(root string, p *specs.Process) protocol.Kind {
-	if p.Cwd != "/" && !isDir(root, p.Cwd) {
-		return protocol.KindDenied // a shell gives 126 too
-	}
-	if kind := commandKind(root, p); kind != protocol.KindInternal {
-		return kind
-	}
-	return protocol.KindStart
-}
-
 // commandKind tells whether the command is missing or cannot be executed, and
-// gives KindInternal when it is none of both.
+// gives KindInternal when it is none of both: what libcontainer's init says is only
+// text when it arrives here, so the command is looked for once more.
 func commandKind(root string, p *specs.Process) protocol.Kind {
 	command := p.Args[0]
 	if strings.ContainsRune(command, '/') {
@@ -120,11 +108,6 @@ func look(root, name string, user specs.User) (found, executable bool) {
 		bit = 0o010
 	}
 	return true, st.Mode&unix.S_IFMT == unix.S_IFREG && st.Mode&bit != 0
-}
-
-func isDir(root, name string) bool {
-	st, err := statInRoot(root, name)
-	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
 }
 
 func statInRoot(root, name string) (*unix.Stat_t, error) {

@@ -44,8 +44,6 @@ func libcontainerConfig(oci *specs.Spec, id, cgroup string, mknod bool) (*config
 	if err != nil {
 		return nil, fail(protocol.KindInvalid, fmt.Errorf("cannot use the container's configuration: %w", err))
 	}
-	// For exec sessions, which have the profile of their container.
-	config.AppArmorProfile = oci.Process.ApparmorProfile
 	if !mknod {
 		r := config.Cgroups.Resources
 		r.Devices = slices.DeleteFunc(r.Devices, func(d *devices.Rule) bool { return d.Allow && d.Permissions == "m" && d.Major == -1 && d.Minor == -1 })

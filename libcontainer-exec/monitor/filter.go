@@ -3,11 +3,8 @@
 package monitor
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"strings"
 
 	"github.com/davit-engine/davit/libcontainer-exec/monitor/filtercache"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
@@ -17,154 +14,74 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// filterLabel is the label of libcontainer's configuration that tells an exec
-// session which kept filter is the container's: its profile may be a stub.
-const filterLabel = "davit.filter="
-
 // filter is a container's seccomp filter on its way to libcontainer.
 type filter struct {
-	cache *filtercache.Cache // nil: nothing is kept
-	key   string
-	kept  *filtercache.Kept // nil: libcontainer has the whole profile
+	kept *filtercache.Kept // nil: there is none
 }
 
-// newFilter finds the filter of a profile, which may be nil. Without a cache
-// a start is only slower.
-func newFilter(dir string, profile *specs.LinuxSeccomp) filter {
-	if dir == "" || profile == nil {
-		return filter{}
+// newFilter finds the compiled filter of a profile, which may be nil, or compiles
+// it. Without a cache in dir a start is only slower.
+func newFilter(dir string, profile *specs.LinuxSeccomp) (filter, error) {
+	if profile == nil {
+		return filter{}, nil
+	}
+	key, err := filtercache.Key(profile)
+	if err != nil {
+		return filter{}, err
 	}
 	cache, err := filtercache.Open(dir)
-	var key string
-	if err == nil {
-		key, err = filtercache.Key(profile)
-	}
 	if err != nil {
 		warn(err)
-		return filter{}
+	} else if kept := cache.Find(key); kept != nil {
+		return filter{kept}, nil
 	}
-	return filter{cache, key, cache.Find(key)}
-}
-
-// amid is the filter of a container with these namespaces. Where others see its
-// init they are not to be trusted with what it compiles: that is not kept.
-func (f filter) amid(ns *protocol.Namespaces) filter {
-	if f.kept == nil && ns.Pid != "" {
-		return filter{}
+	full, err := specconv.SetupSeccomp(profile)
+	if err != nil || full == nil {
+		return filter{}, useless(err)
 	}
-	return f
-}
-
-// configure makes libcontainer's configuration, with the stub where the program
-// is there: the whole profile is then not even converted.
-func (f filter) configure(oci *specs.Spec, convert func(*specs.Spec) (*configs.Config, error)) (*configs.Config, error) {
-	if f.kept != nil {
-		oci.Linux.Seccomp = nil
-	}
-	config, err := convert(oci)
+	kept, err := filtercache.Compile(full)
 	if err != nil {
-		return config, err
+		return filter{}, useless(err)
 	}
-	// Annotations become labels: none of the user's is to name another's filter.
-	config.Labels = slices.DeleteFunc(config.Labels, func(l string) bool { return strings.HasPrefix(l, filterLabel) })
-	if f.cache == nil {
-		return config, nil
+	if cache != nil {
+		if err := cache.Put(key, kept); err != nil {
+			warn(err)
+		}
 	}
-	if f.kept != nil {
+	return filter{kept}, nil
+}
+
+func useless(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fail(protocol.KindInvalid, fmt.Errorf("cannot use the container's seccomp profile: %w", err))
+}
+
+// configure makes libcontainer's configuration, with a stub of the profile: the
+// whole is then not even converted.
+func (f filter) configure(oci *specs.Spec, convert func(*specs.Spec) (*configs.Config, error)) (*configs.Config, error) {
+	oci.Linux.Seccomp = nil
+	config, err := convert(oci)
+	if err == nil && f.kept != nil {
 		config.Seccomp = f.kept.Stub
 	}
-	config.Labels = append(config.Labels, filterLabel+f.key)
-	return config, nil
+	return config, err
 }
 
-// start starts a process with the filter. The first of a new container leaves
-// one that is not kept yet; an exec session's shares its pid namespace with
-// processes that are not to be trusted with what others will be given.
+// start starts a container's first process with the filter.
 func (f filter) start(c *libcontainer.Container, p *libcontainer.Process) error {
-	if f.cache == nil || f.kept == nil && !p.Init {
+	if f.kept == nil {
 		return c.Start(p)
 	}
-	var passed *filtercache.Passed
-	var err error
-	if f.kept != nil {
-		passed, err = filtercache.Give(f.kept)
-	} else {
-		passed, err = filtercache.Ask()
-	}
+	passed, err := filtercache.Give(f.kept)
 	if err != nil {
 		return err // the configuration counts on it
 	}
 	defer passed.File.Close()
 	// libcontainer names init after this process.
 	os.Args[0], p.ExtraFiles = passed.Name, []*os.File{passed.File}
-	err = c.Start(p)
-	if err == nil && f.kept == nil {
-		if err := f.keep(c, passed); err != nil {
-			warn(err)
-		}
-	}
-	return err
-}
-
-func (f filter) keep(c *libcontainer.Container, passed *filtercache.Passed) error {
-	program, err := passed.Program()
-	if err != nil || program == nil {
-		return err
-	}
-	config := c.Config()
-	return f.cache.Put(f.key, config.Seccomp, program)
-}
-
-// sessionFilter is the filter of an exec session in the container. It is found
-// by its label, and made anew from the spec when it is kept no longer.
-func sessionFilter(c *libcontainer.Container, spec *protocol.Spec, dir string) (filter, error) {
-	config := c.Config()
-	if config.Seccomp == nil {
-		return filter{}, nil
-	}
-	var f filter
-	for _, label := range config.Labels {
-		if key, ok := strings.CutPrefix(label, filterLabel); ok {
-			f.key = key
-		}
-	}
-	if f.key == "" {
-		return filter{}, nil // the profile is whole
-	}
-	if cache, err := filtercache.Open(dir); dir != "" && err == nil {
-		f.cache, f.kept = cache, cache.Find(f.key)
-	}
-	if f.kept != nil {
-		*config.Seccomp = *f.kept.Stub
-		return f, nil
-	}
-	return rebuildFilter(config.Seccomp, spec, dir)
-}
-
-// rebuildFilter replaces what may be a stub.
-func rebuildFilter(old *configs.Seccomp, spec *protocol.Spec, dir string) (filter, error) {
-	caps, err := capabilities(spec.Container.Security, 0)
-	if err != nil {
-		return filter{}, err
-	}
-	profile, err := seccompProfile(spec.Container.Security, &specs.Spec{Process: &specs.Process{Capabilities: caps}})
-	if err != nil {
-		return filter{}, err
-	}
-	if profile == nil {
-		return filter{}, errors.New("the container has a seccomp filter, and its spec has none")
-	}
-	f := newFilter(dir, profile) // by this version's key
-	if f.kept != nil {
-		*old = *f.kept.Stub
-		return f, nil
-	}
-	full, err := specconv.SetupSeccomp(profile)
-	if err != nil {
-		return filter{}, fmt.Errorf("cannot use the container's seccomp profile: %w", err)
-	}
-	*old = *full
-	return f, nil
+	return c.Start(p)
 }
 
 func warn(err error) { fmt.Fprintln(os.Stderr, "davit-monitor:", err) }

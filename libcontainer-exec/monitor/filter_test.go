@@ -3,46 +3,48 @@
 package monitor
 
 import (
-	"slices"
-	"strings"
+	"bytes"
+	"path/filepath"
 	"testing"
 
-	"github.com/davit-engine/davit/libcontainer-exec/protocol"
-	"github.com/opencontainers/runc/libcontainer/configs"
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// TestUserNamesNoFilter gives a container the annotation that an exec session
-// would find its filter by.
-func TestUserNamesNoFilter(t *testing.T) {
-	others := filterLabel + strings.Repeat("ab", 32)
-	convert := func(*specs.Spec) (*configs.Config, error) {
-		return &configs.Config{Labels: []string{others, "mine=1"}}, nil
+// TestNewFilter compiles a filter where none is kept, and where none can be: the
+// container has it all the same, and so have its exec sessions.
+func TestNewFilter(t *testing.T) {
+	testutil.RequireRoot(t) // nothing that another can write is found
+	profile := &specs.LinuxSeccomp{
+		DefaultAction: specs.ActErrno, Architectures: []specs.Arch{specs.ArchX86_64},
+		Syscalls: []specs.LinuxSyscall{{Names: []string{"read", "close"}, Action: specs.ActAllow}},
 	}
-	for name, f := range map[string]filter{"without a cache": {}, "with one": newFilter(t.TempDir(), &specs.LinuxSeccomp{})} {
-		config, err := f.configure(&specs.Spec{Linux: &specs.Linux{}}, convert)
+	dir := t.TempDir()
+	var programs [][]byte
+	for _, where := range []string{dir, dir, "/proc/nowhere"} {
+		f, err := newFilter(where, profile)
+		if err != nil || f.kept == nil {
+			t.Fatalf("%s: %v", where, err)
+		}
+		program, _, err := f.kept.Loadable()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if slices.Contains(config.Labels, others) || !slices.Contains(config.Labels, "mine=1") {
-			t.Errorf("%s: labels %q", name, config.Labels)
+		programs = append(programs, program)
+	}
+	for i := range programs {
+		if !bytes.Equal(programs[0], programs[i]) {
+			t.Errorf("filter %d is not the first", i)
 		}
 	}
-}
-
-// TestSharedPidsKeepNoFilter has a container's init compile a filter where
-// another container's processes see it.
-func TestSharedPidsKeepNoFilter(t *testing.T) {
-	f := newFilter(t.TempDir(), &specs.LinuxSeccomp{})
-	if f.cache == nil {
-		t.Fatal("there is no cache")
+	if kept, err := filepath.Glob(filepath.Join(dir, "*", "*")); err != nil || len(kept) != 1 {
+		t.Errorf("kept: %v, %v", kept, err)
 	}
-	if f.amid(&protocol.Namespaces{Network: protocol.Host}).cache == nil {
-		t.Error("a container with processes of its own does not keep its filter")
+	if f, err := newFilter(dir, nil); err != nil || f.kept != nil {
+		t.Errorf("no profile has a filter: %v", err)
 	}
-	for _, pid := range []string{protocol.Host, "0123"} {
-		if f.amid(&protocol.Namespaces{Pid: pid}).cache != nil {
-			t.Errorf("a container in the pid namespace of %s keeps its filter", pid)
-		}
+	profile.Syscalls[0].Action = "SCMP_ACT_FLY"
+	if _, err := newFilter(dir, profile); err == nil {
+		t.Error("an unknown action is taken")
 	}
 }

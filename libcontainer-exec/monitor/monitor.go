@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package monitor makes a container, or a further process in one, with
-// libcontainer, and leaves: the process is inherited by the holder, which
-// runs the monitor and is its child subreaper. It is the only package that
-// links libcontainer.
+// Package monitor makes a container with libcontainer, and leaves: its first
+// process is inherited by the holder, which runs the monitor and is its child
+// subreaper. It is the only package that links libcontainer.
 package monitor
 
 import (
@@ -22,8 +21,9 @@ import (
 // Request says what to do. The directory is the container's runtime directory.
 type Request struct {
 	Dir    string
-	Exec   string // id of an exec session; "" creates the container
-	Update bool   // limit the container anew
+	Update bool // limit the container anew, and do not create it
+	// Enter is what a holder of before davit-enter asks for: it is refused.
+	Enter  bool
 	Cgroup string // of the container to create, absolute below the hierarchies' roots
 	Netns  string // path of a network namespace to join; "" makes one
 	// Filters is the directory of compiled seccomp filters, "" for none.
@@ -43,10 +43,10 @@ func Run(req Request) error {
 	switch {
 	case req.Update:
 		err = update(req)
-	case req.Exec == "":
-		report, err = create(req)
+	case req.Enter:
+		err = fail(protocol.KindUnsupported, errors.New("this container was started by an earlier version of the engine: restart it to run further programs in it"))
 	default:
-		report, err = execute(req)
+		report, err = create(req)
 	}
 	if err != nil {
 		report = protocol.Report{Error: wireError(err)}
@@ -91,7 +91,10 @@ func create(req Request) (protocol.Report, error) {
 	if err != nil {
 		return protocol.Report{}, err
 	}
-	filter := newFilter(req.Filters, oci.Linux.Seccomp).amid(&spec.Container.Namespaces)
+	filter, err := newFilter(req.Filters, oci.Linux.Seccomp)
+	if err != nil {
+		return protocol.Report{}, err
+	}
 	config, err := filter.configure(oci, func(oci *specs.Spec) (*configs.Config, error) {
 		return libcontainerConfig(oci, spec.ID, req.Cgroup, makesDevices(spec.Container.Security) || grantsNodes(spec.Container.DeviceRules))
 	})
@@ -118,49 +121,10 @@ func create(req Request) (protocol.Report, error) {
 	if err != nil {
 		return protocol.Report{}, fmt.Errorf("cannot read the new container's state: %w", err)
 	}
+	if err := recordForEntering(req.Dir, spec, oci.Process, state, filter); err != nil {
+		return protocol.Report{}, err
+	}
 	return protocol.Report{Pid: pid, Cgroups: state.CgroupPaths, AppArmor: appArmorInForce("/sys", oci.Process.ApparmorProfile)}, nil
-}
-
-// execute runs a further process in the container.
-func execute(req Request) (protocol.Report, error) {
-	var spec protocol.Spec
-	if err := protocol.ReadFile(filepath.Join(req.Dir, protocol.SpecFile), &spec); err != nil {
-		return protocol.Report{}, fmt.Errorf("cannot read the container's spec: %w", err)
-	}
-	var x protocol.ExecSpec
-	if err := protocol.ReadFile(filepath.Join(req.Dir, "exec-"+req.Exec+".json"), &x); err != nil {
-		return protocol.Report{}, fmt.Errorf("cannot read the exec session's spec: %w", err)
-	}
-	container, err := libcontainer.Load(filepath.Join(req.Dir, protocol.RuncRoot), spec.ID)
-	if err != nil {
-		return protocol.Report{}, fmt.Errorf("cannot load container: %w", err)
-	}
-	state, err := container.State()
-	if err != nil {
-		return protocol.Report{}, fmt.Errorf("cannot read the container's state: %w", err)
-	}
-	root := fmt.Sprintf("/proc/%d/root", state.InitProcessPid)
-	oci, err := execProcess(&spec, &x, root)
-	if err != nil {
-		return protocol.Report{}, err
-	}
-	oci.ApparmorProfile = sessionProfile(&spec.Container.Security, &x, state.Config.AppArmorProfile)
-	process, err := newProcess(oci, x.Tty)
-	if err != nil {
-		return protocol.Report{}, err
-	}
-	filter, err := sessionFilter(container, &spec, req.Filters)
-	if err != nil {
-		return protocol.Report{}, err
-	}
-	if err := filter.start(container, process); err != nil {
-		return protocol.Report{}, fail(startKind(root, oci), err)
-	}
-	pid, err := process.Pid()
-	if err != nil {
-		return protocol.Report{}, err
-	}
-	return protocol.Report{Pid: pid}, nil
 }
 
 // stdio opens the descriptors that the holder passed for the process.

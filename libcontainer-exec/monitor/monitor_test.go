@@ -112,7 +112,7 @@ func TestLookupUser(t *testing.T) {
 	} {
 		got, err := lookupUser(dir, tc.spec, tc.extra)
 		if tc.err != "" {
-			if err == nil || err.Error() != tc.err || !isKind(err, protocol.KindDenied) {
+			if err == nil || err.Error() != tc.err {
 				t.Errorf("%q %q: %v", tc.spec, tc.extra, err)
 			}
 		} else if diff := cmp.Diff(tc.want, got); err != nil || diff != "" {
@@ -153,7 +153,7 @@ func TestReadInRoot(t *testing.T) {
 	}
 }
 
-func TestStartKind(t *testing.T) {
+func TestCommandKind(t *testing.T) {
 	dir := root(t)
 	for _, tc := range []struct {
 		command, cwd string
@@ -167,12 +167,11 @@ func TestStartKind(t *testing.T) {
 		{"/bin/data", "/", 0, protocol.KindDenied},
 		{"./data", "/bin", 0, protocol.KindDenied},
 		{"/bin", "/", 0, protocol.KindDenied},
-		{"program", "/", 7, protocol.KindStart},
+		{"program", "/", 7, protocol.KindInternal},
 		{"outside", "/", 0, protocol.KindStart},
-		{"program", "/nosuch", 0, protocol.KindDenied},
 	} {
 		p := &specs.Process{Args: []string{tc.command}, Cwd: tc.cwd, Env: []string{"PATH=/sbin:/bin"}, User: specs.User{UID: tc.uid}}
-		if got := startKind(dir, p); got != tc.want {
+		if got := commandKind(dir, p); got != tc.want {
 			t.Errorf("%s in %s: %q, want %q", tc.command, tc.cwd, got, tc.want)
 		}
 	}

@@ -170,46 +170,6 @@ func initProcess(spec *protocol.Spec) (*specs.Process, error) {
 	return p, nil
 }
 
-// execProcess makes the process of an exec session; root is the container's.
-func execProcess(spec *protocol.Spec, x *protocol.ExecSpec, root string) (*specs.Process, error) {
-	c := &spec.Container
-	userSpec := x.User
-	if userSpec == "" {
-		userSpec = c.User
-	}
-	user, err := lookupUser(root, userSpec, c.GroupAdd)
-	if err != nil {
-		return nil, err
-	}
-	security := c.Security
-	security.Privileged = security.Privileged || x.Privileged
-	caps, err := capabilities(security, user.UID)
-	if err != nil {
-		return nil, err
-	}
-	rlimits, err := rlimits(c.Ulimits)
-	if err != nil {
-		return nil, err
-	}
-	cwd := x.Cwd
-	if cwd == "" {
-		cwd = c.Cwd
-	} else if !filepath.IsAbs(cwd) {
-		return nil, fail(protocol.KindDenied, errors.New("working directory must be an absolute path"))
-	}
-	return &specs.Process{
-		Terminal:        x.Tty,
-		ConsoleSize:     consoleSize(x.Rows, x.Cols),
-		User:            user,
-		Args:            x.Args,
-		Env:             mergeEnv(environment(c, x.Tty), x.Env),
-		Cwd:             workingDir(cwd),
-		Capabilities:    caps,
-		Rlimits:         rlimits,
-		NoNewPrivileges: c.Security.NoNewPrivileges && !x.Privileged,
-	}, nil
-}
-
 func consoleSize(rows, cols uint16) *specs.Box {
 	if rows == 0 && cols == 0 {
 		return nil

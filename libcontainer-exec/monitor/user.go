@@ -10,7 +10,6 @@ import (
 	"math"
 	"os"
 
-	"github.com/davit-engine/davit/libcontainer-exec/protocol"
 	"github.com/moby/sys/user"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -32,19 +31,19 @@ func lookupUser(root, spec string, extra []string) (specs.User, error) {
 	}
 	found, err := user.GetExecUser(spec, &user.ExecUser{Home: "/"}, bytes.NewReader(passwd), bytes.NewReader(group))
 	if err != nil {
-		return specs.User{}, fail(protocol.KindDenied, err) // 126 of a session, as Docker
+		return specs.User{}, err
 	}
 	gids := append([]int{found.Gid}, found.Sgids...)
 	if len(extra) > 0 {
 		more, err := user.GetAdditionalGroups(extra, bytes.NewReader(group))
 		if err != nil {
-			return specs.User{}, fail(protocol.KindDenied, err) // 126 of a session, as Docker
+			return specs.User{}, err
 		}
 		gids = append(gids, more...)
 	}
 	for _, id := range append([]int{found.Uid}, gids...) {
 		if id < 0 || id > math.MaxInt32 { // the image's files are taken as they are: "-1" is a number
-			return specs.User{}, fail(protocol.KindDenied, user.ErrRange)
+			return specs.User{}, user.ErrRange
 		}
 	}
 	u := specs.User{UID: uint32(found.Uid), GID: uint32(found.Gid)}

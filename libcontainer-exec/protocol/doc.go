@@ -18,7 +18,8 @@
 //	limits.json   those that it has, once they are not those of the spec
 //	exit.json     how the container ended, written before anybody is told
 //	monitor.log   what the holder and the monitor had to say on stderr
-//	exec-*.json   the specs of exec sessions that are being started
+//	enter.rec     what davit-enter has to know of the container; the monitor's
+//	enter         in the holder's mount namespace alone, davit-enter, read-only
 //	lc/           libcontainer's own state
 //
 // It imports nothing but the standard library and x/sys, and not fmt: the
@@ -37,6 +38,8 @@ const (
 	ExitFile    = "exit.json"
 	LogFile     = "monitor.log"
 	RuncRoot    = "lc"
+	EnterFile   = "enter.rec"
+	EnterPlace  = "enter"
 	ContainersD = "containers" // below the exec root
 	// MountsD is below the exec root too, and empty: each holder has a file system
 	// of its own there, with what the container mounts that is no path of the

@@ -39,8 +39,9 @@ const (
 	OpAttach Op = "attach"
 	// OpDetach ends the attachment ID without closing the container's stdin.
 	OpDetach Op = "detach"
-	// OpExec runs the spec in the file exec-ID.json. The descriptors are the
-	// process's stdio, all three, or the socket for a pty's master alone.
+	// OpExec runs a further process. The descriptors are its stdio, all three, or
+	// the socket for a pty's master alone, and last a file with its encoded
+	// [ExecSpec].
 	OpExec Op = "exec"
 	// OpExecSignal sends Signal to the process of session ID.
 	OpExecSignal Op = "exec-signal"

@@ -24,6 +24,7 @@ type HolderSpec struct {
 // Holder says what the holder has to know of a container.
 type Holder struct {
 	Monitor     string // path of the monitor's binary
+	Enter       string // path of davit-enter
 	Seccomp     string // directory of compiled filters; "" keeps none
 	Rootfs      Rootfs
 	Log         Log
@@ -193,10 +194,10 @@ type Ulimit struct {
 	Soft, Hard int64
 }
 
-// ExecSpec is exec-<id>.json: a further process of a container. It travels as
-// a file because an argument list may be larger than a packet.
+// ExecSpec is a further process of a container. It travels as a file because an
+// argument list may be larger than a packet, and not as JSON: see
+// [ExecSpec.Encode].
 type ExecSpec struct {
-	ID         string
 	Args       []string
 	Env        []string
 	User       string

@@ -40,15 +40,15 @@ import (
 //
 // Lookup returns the program that Store was given with the key, or nil. What
 // it returns is loaded as it is, so it must come from where only root writes.
-// Store keeps a program; it may fail silently, and must not keep program
-// itself beyond the call.
+// Store keeps a program, but must not keep program itself beyond the call. An
+// error of its is that of ExportBPF: nothing is loaded then.
 //
 // The key covers everything that a program is made from, but of the library
 // only its version: what was stored before a libseccomp of the same version
 // was replaced by a patched one must be dropped by whoever keeps it.
 var (
 	Lookup func(key [32]byte) []byte
-	Store  func(key [32]byte, program []byte)
+	Store  func(key [32]byte, program []byte) error
 )
 
 // instruction is the size of a struct sock_filter; maxProgram is as many as a
@@ -148,7 +148,7 @@ func (f *ScmpFilter) program() ([]byte, error) {
 	}
 	p, err := f.compile()
 	if err == nil && Store != nil {
-		Store(key, p)
+		err = Store(key, p)
 	}
 	return p, err
 }

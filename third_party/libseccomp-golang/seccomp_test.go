@@ -23,7 +23,7 @@ func cached(t *testing.T, m memory) (hits *int) {
 		}
 		return m[key]
 	}
-	Store = func(key [32]byte, program []byte) { m[key] = bytes.Clone(program) }
+	Store = func(key [32]byte, program []byte) error { m[key] = bytes.Clone(program); return nil }
 	t.Cleanup(func() { Lookup, Store = nil, nil })
 	return hits
 }

@@ -4,13 +4,11 @@
 // a container's start, and each exec session, does not compile Docker's default
 // profile again: more than half of the time that they would take.
 //
-// libcontainer makes the filter in the container's init. That of an exec
-// session has the container's mounts from its first instruction on, and that of
-// a new container must not hold a directory of the host open. So the monitor,
-// which runs init, passes the program in a sealed memfd, or an empty one for
-// the program that init is to compile. Which of the two it is is said by
-// the program's own name, argv[0]: libcontainer passes neither environment nor
-// arguments on.
+// libcontainer makes the filter in the container's init, which must not hold a
+// directory of the host open. So the monitor, which runs init, passes the program
+// in a sealed memfd, and says so by init's own name, argv[0]: libcontainer passes
+// neither environment nor arguments on. An exec session has it from the
+// container's record.
 //
 // With the program goes a stub of the profile, which libcontainer is given in
 // place of the whole: four hundred rules as JSON, three times encoded and two
@@ -113,13 +111,9 @@ func (c *Cache) Find(key string) *Kept {
 	return k
 }
 
-// Put keeps the program that the whole configuration full was compiled to.
-func (c *Cache) Put(key string, full *configs.Seccomp, program []byte) error {
-	part, err := stub(full)
-	if err != nil {
-		return fmt.Errorf("cannot shorten a seccomp profile: %w", err)
-	}
-	text, err := json.Marshal(part)
+// Put keeps a filter.
+func (c *Cache) Put(key string, k *Kept) error {
+	text, err := json.Marshal(k.Stub)
 	if err != nil {
 		return fmt.Errorf("cannot encode a seccomp profile: %w", err)
 	}
@@ -129,7 +123,7 @@ func (c *Cache) Put(key string, full *configs.Seccomp, program []byte) error {
 		return fmt.Errorf("cannot keep a compiled filter: %w", err)
 	}
 	content := binary.LittleEndian.AppendUint32(nil, uint32(len(text)))
-	_, err = f.Write(slices.Concat(content, text, program))
+	_, err = f.Write(slices.Concat(content, text, k.program))
 	err = errors.Join(err, f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), filepath.Join(c.dir, key))

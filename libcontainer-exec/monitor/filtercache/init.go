@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/davit-engine/davit/internal/linux"
 	seccomp "github.com/seccomp/libseccomp-golang"
 	"golang.org/x/sys/unix"
 )
@@ -15,10 +16,8 @@ import (
 const (
 	// passedFD is init's descriptor of the memfd: libcontainer's first extra one.
 	passedFD = 3
-	// The argv[0] of an init that has the filter in it, and of one that is to
-	// leave it there.
+	// argvGiven is the argv[0] of an init that has the filter in it.
 	argvGiven = "davit-init:filter"
-	argvFresh = "davit-init:compile"
 	// maxProgram is the size of the longest program that the kernel takes, in
 	// bytes.
 	maxProgram  = 65535 * instruction
@@ -35,54 +34,18 @@ type Passed struct {
 
 // Give passes a kept filter's program, sealed.
 func Give(k *Kept) (*Passed, error) {
-	f, err := memory()
+	f, err := linux.Memfile("davit-filter", k.program)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("cannot pass a compiled filter: %w", err)
 	}
-	if _, err = f.Write(k.program); err == nil {
-		err = seal(int(f.Fd()))
-	}
-	if err != nil {
+	if err := seal(int(f.Fd())); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot pass a compiled filter: %w", err), f.Close())
 	}
 	return &Passed{argvGiven, f}, nil
 }
 
-// Ask passes room for the program that init will compile.
-func Ask() (*Passed, error) {
-	f, err := memory()
-	if err != nil {
-		return nil, err
-	}
-	return &Passed{argvFresh, f}, nil
-}
-
-// Program returns what init has left, nil if that is nothing or no program.
-func (p *Passed) Program() ([]byte, error) {
-	program, err := contents(int(p.File.Fd()))
-	if err != nil {
-		return nil, fmt.Errorf("cannot read a compiled filter: %w", err)
-	}
-	if !isProgram(program) {
-		return nil, nil
-	}
-	return program, nil
-}
-
 func isProgram(p []byte) bool {
 	return len(p) > 0 && len(p)%instruction == 0 && len(p) <= maxProgram
-}
-
-func memory() (*os.File, error) {
-	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
-	fd, err := unix.MemfdCreate("davit-filter", flags|unix.MFD_NOEXEC_SEAL)
-	if errors.Is(err, unix.EINVAL) { // before Linux 6.3
-		fd, err = unix.MemfdCreate("davit-filter", flags)
-	}
-	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
-	}
-	return os.NewFile(uintptr(fd), "davit-filter"), nil
 }
 
 // seal lets nobody change a memfd any more.
@@ -110,18 +73,15 @@ func contents(fd int) ([]byte, error) {
 // Load is for init, whose argv[0] it takes. An init that was promised a filter
 // must not go on without it: the rules that it has are not all of them.
 func Load(argv0 string) error {
-	switch argv0 {
-	case argvGiven:
+	if argv0 == argvGiven {
 		return load(passedFD)
-	case argvFresh:
-		store(passedFD)
 	}
 	return nil
 }
 
-// load and store leave the descriptor open until the container's program is
-// executed: libcontainer keeps as many from 3 on as it was given extra ones,
-// and another file that took the number would be inherited.
+// load leaves the descriptor open until the container's program is executed:
+// libcontainer keeps as many from 3 on as it was given extra ones, and another
+// file that took the number would be inherited.
 func load(fd int) error {
 	unix.CloseOnExec(fd)
 	program, err := contents(fd)
@@ -133,15 +93,4 @@ func load(fd int) error {
 	}
 	seccomp.Lookup = func([sha256.Size]byte) []byte { return program }
 	return nil
-}
-
-func store(fd int) {
-	unix.CloseOnExec(fd)
-	seccomp.Store = func(_ [sha256.Size]byte, program []byte) {
-		if n, err := unix.Write(fd, program); err != nil || n != len(program) {
-			_ = unix.Ftruncate(fd, 0)
-		}
-		_ = seal(fd) // nobody else can write it, sealed or not
-		seccomp.Store = nil
-	}
 }

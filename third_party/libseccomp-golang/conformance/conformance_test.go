@@ -353,7 +353,7 @@ func BenchmarkDockerDefault(b *testing.B) {
 	run("miss", func() (exporter, error) { return byOurs(f) })
 	m := map[[32]byte][]byte{}
 	ours.Lookup = func(key [32]byte) []byte { return m[key] }
-	ours.Store = func(key [32]byte, p []byte) { m[key] = bytes.Clone(p) }
+	ours.Store = func(key [32]byte, p []byte) error { m[key] = bytes.Clone(p); return nil }
 	defer func() { ours.Lookup, ours.Store = nil, nil }()
 	run("hit", func() (exporter, error) { return byOurs(f) })
 }
