@@ -11,8 +11,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/testutil"
+	"github.com/davit-engine/davit/libcontainer-exec/cgroup"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -218,10 +221,10 @@ func TestEnterLeaksNothing(t *testing.T) {
 			var state protocol.State
 			h.must(protocol.ReadFile(filepath.Join(h.rt.dir(l.Container.ID), protocol.StateFile), &state))
 			place := filepath.Join("/proc", strconv.Itoa(state.Holder), "root", h.rt.dir(l.Container.ID), protocol.EnterPlace)
-			if err := writeExecutable(place); !errors.Is(err, unix.EROFS) {
-				t.Errorf("davit-enter as it is executed can be opened for writing: %v", err)
+			if err := writeExecutable(t, place); !errors.Is(err, unix.EROFS) {
+				t.Errorf("davit-enter as it is executed can be changed: %v", err)
 			}
-			if err := writeExecutable(binaries.enter); err != nil {
+			if err := writeExecutable(t, binaries.enter); err != nil {
 				t.Errorf("the file itself cannot, so that shows nothing: %v", err)
 			}
 			h.must(p.Signal(t.Context(), 9, true))
@@ -230,25 +233,38 @@ func TestEnterLeaksNothing(t *testing.T) {
 	}
 }
 
-// writeExecutable opens a program for writing by what is left of a process that
-// executed it.
-func writeExecutable(path string) error {
+// writeExecutable changes a program by what is left of a process that executed
+// it. It gives it the mode that it has: to open it for writing would be refused
+// for another reason as long as something executes it.
+func writeExecutable(t *testing.T, path string) error {
+	t.Helper()
+	want, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
 	cmd := exec.Command(path)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true} // stopped where it begins
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	f, err := os.Open("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/exe")
-	if err := errors.Join(err, cmd.Process.Kill()); err != nil {
-		return err
-	}
+	var f *os.File
+	testutil.Eventually(t, 10*time.Second, "the process executes the program", func() bool {
+		if f, err = os.Open("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/exe"); err != nil {
+			return false
+		}
+		got, err := f.Stat()
+		if err == nil && os.SameFile(want, got) {
+			return true
+		}
+		_ = f.Close()
+		return false
+	})
 	defer f.Close()
-	_ = cmd.Wait() // it was killed
-	again, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), os.O_WRONLY, 0)
-	if err != nil {
+	if err := cmd.Process.Kill(); err != nil {
 		return err
 	}
-	return again.Close()
+	_ = cmd.Wait() // it was killed
+	return os.Chmod("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), want.Mode())
 }
 
 // TestOlderHolder is refused what its monitor could do once, in words that help.
@@ -275,4 +291,26 @@ func TestOlderHolder(t *testing.T) {
 	if r.Error == nil || r.Error.Kind != protocol.KindUnsupported || !strings.Contains(r.Error.Message, "restart it") {
 		t.Errorf("got %+v", r.Error)
 	}
+}
+
+// TestExecFollowsTheFirst enters a container whose first process has gone to a
+// cgroup below its own, as systemd does: no process can be in between.
+func TestExecFollowsTheFirst(t *testing.T) {
+	if !cgroup.Unified() {
+		t.Skip("RequireUnified: needs cgroup v2")
+	}
+	h := newHost(t)
+	p, err := h.rt.Create(t.Context(), h.launch(`cd /sys/fs/cgroup && mkdir inner && echo 1 > inner/cgroup.procs && echo +pids > cgroup.subtree_control && echo END; sleep 60`,
+		host1(func(c *davit.HostConfig) { c.Privileged, c.CgroupnsMode = true, "private" })))
+	h.must(err)
+	var out, errs buffer
+	attached := h.attach(p, davit.Streams{Stdout: &out, Stderr: &errs})
+	h.must(p.Start(t.Context(), nil))
+	h.until("it has moved", func() bool { return out.String() == "END\n" })
+	if got := h.exec(p, "cat", "/proc/self/cgroup"); got != "0::/inner\n" {
+		t.Errorf("in %q, stderr of the first process %q", got, errs.String())
+	}
+	h.must(p.Signal(t.Context(), 9, true))
+	h.await(p)
+	h.must(<-attached)
 }

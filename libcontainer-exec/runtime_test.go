@@ -456,9 +456,6 @@ func TestExec(t *testing.T) {
 		}
 		h.await(p)
 	})
-	if files, _ := filepath.Glob(filepath.Join(h.root, "run/containers/*/exec-*")); len(files) != 0 {
-		t.Errorf("left: %v", files)
-	}
 }
 
 // TestRestart checks the restart policies, and that the network namespace

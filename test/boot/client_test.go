@@ -20,6 +20,7 @@ func suite(t *testing.T) map[string]string {
 	for _, args := range [][]string{
 		{"test", "-c", "-o", dir + "/client.test", "../client"},
 		{"build", "-o", dir + "/echod", "../client/echod"},
+		{"test", "-c", "-o", dir + "/enter.test", "../../libcontainer-exec"},
 	} {
 		build := exec.Command("go", args...)
 		build.Env = append(build.Environ(), "CGO_ENABLED=0")
@@ -33,6 +34,7 @@ func suite(t *testing.T) map[string]string {
 	}
 	return map[string]string{
 		"/usr/local/bin/client.test": dir + "/client.test", "/usr/local/bin/echod": dir + "/echod", "/usr/local/bin/busybox": busybox,
+		"/usr/local/bin/enter.test": dir + "/enter.test", "/usr/bin/busybox": busybox,
 	}
 }
 
@@ -48,6 +50,7 @@ func TestClient(t *testing.T) {
 	g.must("dpkg --install /davit.deb")
 	g.must(often)
 	drives(".", 4*time.Minute)(t, g)
+	enters(t, g)
 }
 
 // TestClientVM has them drive the daemon of a virtual machine, with Debian's own
@@ -62,6 +65,21 @@ func TestClientVM(t *testing.T) {
 	g.must("dpkg --install /davit.deb")
 	g.must(often)
 	drives("^(TestLimit|TestUpdate|TestStats|TestPause|TestCreateNamespaces|TestHealthchecks$)", 8*time.Minute)(t, g)
+	enters(t, g)
+}
+
+// enters has the tests of davit-enter run in a guest, with containers that are
+// units, and the kernel's own AppArmor and cgroups.
+func enters(t *testing.T, g *guest) {
+	begin := time.Now()
+	g.must(`rm -f /enter.*
+(cd /tmp && TMPDIR=/var/tmp DAVIT_TEST_BINARIES=/usr/libexec/davit DAVIT_TEST_LAUNCHER=systemd setsid enter.test -test.v -test.timeout 5m -test.run '^Test(Exec|Enter)' >/enter.out 2>&1 && echo 0 >/enter.code || echo $? >/enter.code) >/dev/null 2>&1 </dev/null &`)
+	g.eventually(5*time.Minute+30*time.Second, "the tests of davit-enter have ended", func() bool { return g.run("test -s /enter.code").code == 0 })
+	out := g.must("cat /enter.out")
+	t.Logf("davit-enter: %d tests and %d skipped in %v", strings.Count(out, "--- PASS"), strings.Count(out, "--- SKIP"), time.Since(begin).Round(time.Second))
+	if code := g.must("cat /enter.code"); code != "0" || !strings.Contains(out, "--- PASS: TestExecIsLikeTheFirst") {
+		t.Errorf("exit code %s\n%s", code, out)
+	}
 }
 
 var failed = regexp.MustCompile(`(?m)^\s*(--- FAIL|test/client:|panic:)`)
