@@ -35,8 +35,7 @@ func (r *run) watchHealth() {
 		case <-r.ended:
 			return
 		}
-		if !r.paused() {
-			r.probe()
+		if r.probe() {
 			r.h.memory.probed()
 		}
 		timer.Reset(r.probeInterval())
@@ -52,39 +51,38 @@ func (r *run) probeInterval() time.Duration {
 	return check.Interval
 }
 
-func (r *run) paused() bool {
+// pauses returns how often the run was paused, and whether it is. Both at once:
+// a pause that came between the two would not be seen.
+func (r *run) pauses() (times int, now bool) {
 	r.freezing.Lock()
 	defer r.freezing.Unlock()
-	return r.frozen
+	return r.freezes, r.frozen
 }
 
-// pauses returns how often the run was paused.
-func (r *run) pauses() int {
-	r.freezing.Lock()
-	defer r.freezing.Unlock()
-	return r.freezes
-}
-
-// probe runs the healthcheck once and draws the conclusion. A probe that the
-// container's end or a pause came into says nothing.
-func (r *run) probe() {
+// probe runs the healthcheck once and draws the conclusion; false when the
+// container is paused. A probe that its end or a pause came into says nothing.
+func (r *run) probe() bool {
 	h := r.h
+	before, paused := r.pauses()
+	if paused {
+		return false
+	}
 	id, err := newProbeID()
 	if err != nil {
 		h.complain("cannot run the healthcheck", err)
-		return
+		return true
 	}
-	before := r.pauses()
 	h.announce(&protocol.Probe{ID: id})
 	result := protocol.ProbeResult{Start: time.Now()}
 	result.ExitCode, result.Output = r.runProbe()
 	result.End = time.Now()
 	select {
 	case <-r.ended:
-		return
+		return true
 	default:
 	}
-	counts := result.ExitCode == 0 || r.pauses() == before
+	after, _ := r.pauses()
+	counts := result.ExitCode == 0 || after == before
 	if counts {
 		h.keepResult(&result)
 	}
@@ -92,6 +90,7 @@ func (r *run) probe() {
 	if counts {
 		h.judge(&result, r.startedAt)
 	}
+	return true
 }
 
 // runProbe returns the exit code of a probe, and the beginning of its output.
