@@ -47,8 +47,9 @@ type Freezer interface {
 }
 
 // Updater is a [Process] whose limits can be changed while it runs. Update
-// applies what is not zero in r, all or nothing, and the restart policy unless
-// that is nil; it fails with NotSupported for what the host cannot limit.
+// gives it those in r, of which zero is no limit, and the restart policy unless
+// that is nil: all or nothing. It is idempotent, and costs little when there is
+// nothing to change; it fails with NotSupported for what the host cannot limit.
 type Updater interface {
 	Update(ctx context.Context, r Resources, policy *RestartPolicy) error
 }

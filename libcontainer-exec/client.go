@@ -138,6 +138,8 @@ func toError(e *protocol.Error) error {
 		code = davit.NotSupported
 	case protocol.KindNotRunning:
 		code = davit.ContainerNotRunning
+	case protocol.KindUnknown:
+		return davit.Errorf(davit.NotSupported, "its monitor is of an older Davit and cannot do that; restart the container: %w", e)
 	}
 	return davit.Errorf(code, "%w", e)
 }

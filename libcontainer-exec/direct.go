@@ -33,7 +33,9 @@ type directLauncher struct {
 	reapers  sync.WaitGroup
 }
 
-func (d *directLauncher) limit(context.Context, string, *protocol.Resources) error { return nil }
+func (d *directLauncher) limit(context.Context, string, *protocol.Resources, *protocol.Resources) error {
+	return nil
+}
 
 func (d *directLauncher) name() string { return LauncherDirect }
 

@@ -66,7 +66,7 @@ type launcher interface {
 	// returns a connection to it. It leaves in units the one that it made.
 	launch(ctx context.Context, l *launch) (*protocol.Conn, error)
 	// limit gives a unit the limits that its container has got.
-	limit(ctx context.Context, unit string, r *protocol.Resources) error
+	limit(ctx context.Context, unit string, before, after *protocol.Resources) error
 	name() string
 	close()
 }

@@ -273,22 +273,37 @@ func unitLimits(r *protocol.Resources) (properties []sddbus.Property) {
 // limit sets them on a unit that runs, so that systemd agrees with what its
 // cgroups say: it writes its own again at a daemon-reload. What has become
 // unlimited is said, too.
-func (s *systemdLauncher) limit(ctx context.Context, unit string, r *protocol.Resources) error {
+func (s *systemdLauncher) limit(ctx context.Context, unit string, before, after *protocol.Resources) error {
 	systemd, err := s.connect(ctx)
 	if err != nil {
 		return err
 	}
-	properties := unitLimits(r)
-	if r.Pids <= 0 {
-		properties = append(properties, property("TasksMax", uint64(math.MaxUint64)))
-	}
-	if r.CPUQuota < 0 {
-		properties = append(properties, property("CPUQuotaPerSecUSec", uint64(math.MaxUint64)))
-	}
+	properties := append(unitLimits(after), unitUnlimited(before, after)...)
 	if err := systemd.SetUnitPropertiesContext(ctx, unit, true, properties...); err != nil {
 		return davit.Errorf(davit.UnitFailed, "cannot set the limits of unit %s: %w", unit, err)
 	}
 	return nil
+}
+
+// unitUnlimited are the properties of limits that there were and no longer are.
+// The greatest number is systemd's "infinity", and of a weight "not set".
+func unitUnlimited(before, after *protocol.Resources) (properties []sddbus.Property) {
+	given := make(map[string]bool)
+	for _, p := range unitLimits(after) {
+		given[p.Name] = true
+	}
+	properties = append(properties, property("TasksMax", uint64(math.MaxUint64)))
+	for _, p := range unitLimits(before) {
+		switch p.Name {
+		case "MemoryMax", "MemorySwapMax", "CPUQuotaPerSecUSec", "CPUWeight", "IOWeight":
+			properties = append(properties, property(p.Name, uint64(math.MaxUint64)))
+		case "MemoryLow":
+			properties = append(properties, property(p.Name, uint64(0)))
+		case "AllowedCPUs", "AllowedMemoryNodes":
+			properties = append(properties, property(p.Name, []byte{}))
+		}
+	}
+	return slices.DeleteFunc(properties, func(p sddbus.Property) bool { return given[p.Name] })
 }
 
 // cpuWeight converts the shares of cgroup v1, 2 to 262144, as runc does.

@@ -144,6 +144,7 @@ func (s *Service) takeOver(c *container, proc davit.Process) {
 		c.proc = proc
 		c.mu.Unlock()
 		s.apply(c, u)
+		s.agree(s.base, c)
 	case <-slow.C:
 		c.mu.Lock()
 		c.proc = proc
@@ -183,6 +184,7 @@ func (s *Service) adoptProcess(ctx context.Context, c *container, proc davit.Pro
 		c.proc = proc
 		c.mu.Unlock()
 		s.apply(c, u)
+		s.agree(ctx, c)
 		s.follow(c, proc)
 		s.log.Info("adopted container", "container", c.name(), "container_id", c.id, "pid", u.Pid)
 		return nil

@@ -38,6 +38,18 @@ func (s *Service) update(ctx context.Context, _ *engine.Job, q davit.ContainerUp
 	return warnings, nil
 }
 
+// agree gives a container that was adopted what its record says: a predecessor
+// may have died between the two halves of an update, which nobody was told is
+// done. So the record counts.
+func (s *Service) agree(ctx context.Context, c *container) {
+	ctx, cancel := context.WithTimeout(ctx, adoptPatience)
+	defer cancel()
+	rec := c.record()
+	if err := s.updateLive(ctx, c, &rec.HostConfig); err != nil && davit.CodeOf(err) != davit.NotSupported {
+		s.log.Warn("cannot tell that a container has the limits of its record", "container", rec.Name, "container_id", rec.ID, "error", err)
+	}
+}
+
 // updateLive gives the container's process what there is in h, if it has one.
 func (s *Service) updateLive(ctx context.Context, c *container, h *davit.HostConfig) error {
 	proc, err := c.process()

@@ -28,7 +28,13 @@ func TestUpdate(t *testing.T) {
 		if got := d.inspect(id).HostConfig.Memory; got != 48<<20 || m.Limits().Memory != 48<<20 {
 			t.Errorf("after a failure the record says %d, the monitor has %d", got, m.Limits().Memory)
 		}
+		change.Resources = davit.Resources{CPUShares: 512, PidsLimit: new(int64(10))} // it has none of them
+		refused(d, change, davit.Failed)
+		if got := m.Limits(); got.Memory != 48<<20 || got.CPUShares != 0 || got.PidsLimit != nil {
+			t.Errorf("after a failure the monitor has %+v", got)
+		}
 		h.state.Fail("PutContainer", nil)
+		change.Resources = davit.Resources{Memory: 40 << 20}
 		// What the monitor cannot do is not written down.
 		h.rt.Fail("Update", davit.Errorf(davit.NotSupported, "no"))
 		refused(d, change, davit.NotSupported)
@@ -46,6 +52,28 @@ func TestUpdate(t *testing.T) {
 		do(d, change)
 		if got := d.inspect(id).HostConfig.Memory; got != 40<<20 || m.Limits().Memory != 48<<20 {
 			t.Errorf("of a stopped one the record says %d", got)
+		}
+	})
+}
+
+// TestUpdateInterrupted has a daemon die when the monitor has the new limits and
+// the record not: the next one gives the monitor those of the record.
+func TestUpdateInterrupted(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		d := h.boot()
+		id := d.run("web", func(q *davit.Create) { q.HostConfig.Memory = 32 << 20 })
+		m := h.rt.Monitor(id)
+		if err := m.Update(t.Context(), davit.Resources{Memory: 48 << 20, CPUShares: 512}, &davit.RestartPolicy{Name: "always"}); err != nil {
+			t.Fatal(err)
+		}
+		d = d.boots()
+		if got := m.Limits(); got.Memory != 32<<20 || got.CPUShares != 0 {
+			t.Errorf("the record says %d, the monitor has %+v", d.inspect(id).HostConfig.Memory, got)
+		}
+		m.Exit(1)
+		settle()
+		if got := d.inspect(id).State.Status; got != davit.StatusExited {
+			t.Errorf("with the policy of its record it is %s after its exit", got)
 		}
 	})
 }

@@ -140,7 +140,7 @@ func (d *daemon) build() error {
 		Insecure: d.config.InsecureRegistries, CertsDir: d.config.CertsDir, UserAgent: "davit/" + davit.Release, Log: d.log,
 	})
 	drivers := service.Drivers{
-		Runtime: runtime, Resolver: bridge.NewResolver(), State: store.State(), Images: store.Images(), Rootfs: store.Rootfs(),
+		Runtime: runtime, Resolver: bridge.NewResolver(), State: mortalState{store.State(), d.faults}, Images: store.Images(), Rootfs: store.Rootfs(),
 		Volumes: store.Volumes(), Files: store.Files(),
 		Registry: d.registry,
 	}

@@ -11,6 +11,9 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/service"
 )
 
 // failpointVariable names the faults that a test wants of the daemon. No unit
@@ -18,6 +21,7 @@ import (
 //
 //	DAVIT_FAILPOINT=hang           after SIGUSR2 the next job hangs, with the engine's lock
 //	DAVIT_FAILPOINT=corrupt        after SIGUSR2 the engine's books count as wrong
+//	DAVIT_FAILPOINT=unrecorded     after SIGUSR2 the daemon is killed when it is to record a container
 //	DAVIT_FAILPOINT=slow-start=5s  the start takes so much longer
 //
 // Without it SIGUSR2 ends the process, as it does by default (signal(7)).
@@ -25,8 +29,9 @@ const failpointVariable = "DAVIT_FAILPOINT"
 
 // failpoint is a fault that waits to be asked for. The zero value is none.
 type failpoint struct {
-	hang, corrupt atomic.Bool
-	slowStart     time.Duration
+	hang, corrupt, unrecorded atomic.Bool
+
+	slowStart time.Duration
 }
 
 // readFailpoint arms what the environment names.
@@ -41,6 +46,8 @@ func readFailpoint(log *slog.Logger) (*failpoint, error) {
 		fault = &f.hang
 	case "corrupt":
 		fault = &f.corrupt
+	case "unrecorded":
+		fault = &f.unrecorded
 	default:
 		text, ok := strings.CutPrefix(value, "slow-start=")
 		d, err := time.ParseDuration(text)
@@ -69,4 +76,19 @@ func (f *failpoint) newJob() {
 	if f.hang.Load() {
 		select {}
 	}
+}
+
+// mortalState is a state that a daemon may be killed in front of.
+type mortalState struct {
+	service.State
+	faults *failpoint
+}
+
+// PutContainer implements [service.State].
+func (s mortalState) PutContainer(c *davit.Container) error {
+	if s.faults.unrecorded.Load() {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		select {} // it takes a moment
+	}
+	return s.State.PutContainer(c)
 }

@@ -166,7 +166,9 @@ func (c *conn) answer(req *protocol.Request, fds []int) {
 	case protocol.OpFreeze, protocol.OpThaw:
 		packet.Error = wireError(h.freeze(req.Op == protocol.OpFreeze))
 	case protocol.OpUpdate:
-		packet.Error = wireError(h.update(req.Policy))
+		packet.Error = wireError(h.update())
+	case protocol.OpPolicy:
+		packet.Error = h.setPolicy(req.Policy)
 	case protocol.OpRoot:
 		pass, packet.Error = h.rootFD()
 	case protocol.OpAttach:
@@ -184,7 +186,7 @@ func (c *conn) answer(req *protocol.Request, fds []int) {
 	case protocol.OpSubscribe:
 		c.subscribe()
 	default:
-		packet.Error = &protocol.Error{Kind: protocol.KindUnsupported, Message: "unknown request " + string(req.Op)}
+		packet.Error = &protocol.Error{Kind: protocol.KindUnknown, Message: "unknown request " + string(req.Op)}
 	}
 	protocol.CloseFDs(fds)
 	err := c.wire.Send(&packet, pass...)

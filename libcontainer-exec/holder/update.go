@@ -11,8 +11,8 @@ import (
 )
 
 // update applies the limits that the daemon has written, to the run that there
-// is and to those that follow, and a restart policy unless that is nil.
-func (h *holder) update(policy *protocol.Policy) error {
+// is and to those that follow.
+func (h *holder) update() error {
 	h.limiting.Lock() // no run is made meanwhile: it has the old limits, or the new
 	defer h.limiting.Unlock()
 	file := filepath.Join(h.dir, protocol.UpdateFile)
@@ -33,10 +33,16 @@ func (h *holder) update(policy *protocol.Policy) error {
 	if err := os.Rename(file, filepath.Join(h.dir, protocol.LimitsFile)); err != nil {
 		return fmt.Errorf("cannot keep the new limits: %w", err)
 	}
-	if policy != nil {
-		h.mu.Lock()
-		h.spec.Restart, h.spec.MaxRetries = policy.Restart, policy.MaxRetries
-		h.mu.Unlock()
+	return nil
+}
+
+// setPolicy replaces the restart policy, for the exit that comes next.
+func (h *holder) setPolicy(policy *protocol.Policy) *protocol.Error {
+	if policy == nil {
+		return &protocol.Error{Kind: protocol.KindInvalid, Message: "the request has no restart policy"}
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.spec.Restart, h.spec.MaxRetries = policy.Restart, policy.MaxRetries
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
 	"github.com/opencontainers/cgroups"
@@ -40,7 +41,11 @@ func update(req Request) error {
 	config := container.Config()
 	group, set := *config.Cgroups, *config.Cgroups.Resources
 	group.Resources, config.Cgroups = &set, &group // libcontainer still needs those that were before
-	setLimits(&set, limits)
+	all, err := hostSets(container, &set)
+	if err != nil {
+		return err
+	}
+	setLimits(&set, limits, all)
 	if err := container.Set(config); err != nil {
 		return fmt.Errorf("cannot set the limits: %w", err)
 	}
@@ -64,38 +69,93 @@ func readSpec(dir string) (*protocol.Spec, error) {
 	return &spec, nil
 }
 
-// setLimits converts limits for a cgroup that exists. No limit leaves what there
-// is, but for the number of processes, which can be unlimited again.
-func setLimits(to *cgroups.Resources, from *specs.LinuxResources) {
+// sets are all the processors and memory nodes that a container can have.
+type sets struct{ cpus, mems string }
+
+// hostSets reads them, if the container has some of them only. Cgroup v1 refuses
+// what the cgroup above has not; v2 takes it, and looks at what there is when
+// the limits above change.
+func hostSets(c *libcontainer.Container, has *cgroups.Resources) (all sets, err error) {
+	if has.CpusetCpus == "" && has.CpusetMems == "" {
+		return sets{}, nil
+	}
+	dir, cpus, mems := cgroupRoot, "cpuset.cpus.effective", "cpuset.mems.effective"
+	if !unifiedCgroups() {
+		state, err := c.State()
+		if err != nil {
+			return sets{}, fmt.Errorf("cannot tell the container's cgroups: %w", err)
+		}
+		dir, cpus, mems = filepath.Dir(state.CgroupPaths["cpuset"]), "cpuset.cpus", "cpuset.mems"
+	}
+	for _, f := range []struct {
+		name string
+		to   *string
+	}{{cpus, &all.cpus}, {mems, &all.mems}} {
+		p, err := os.ReadFile(filepath.Join(dir, f.name))
+		if err != nil {
+			return sets{}, fmt.Errorf("cannot tell what the container's processors can be: %w", err)
+		}
+		*f.to = strings.TrimSpace(string(p))
+	}
+	return all, nil
+}
+
+// setLimits converts limits for a cgroup that exists, which has the limits in
+// to. What there was and is no longer is set to what a new cgroup has.
+func setLimits(to *cgroups.Resources, from *specs.LinuxResources, all sets) {
 	to.SkipDevices = true // they cannot change, and writing them anew is not atomic
 	unlimited := int64(-1)
 	to.PidsLimit = &unlimited
 	if from.Pids != nil {
 		to.PidsLimit = from.Pids.Limit
 	}
-	if m := from.Memory; m != nil {
-		assign(&to.Memory, m.Limit)
-		assign(&to.MemorySwap, m.Swap)
-		assign(&to.MemoryReservation, m.Reservation)
+	noReservation := int64(-1) // as cgroup v1 has it
+	if unifiedCgroups() {
+		noReservation = 1 // less than a page is none; 0 would not be written
 	}
-	if c := from.CPU; c != nil {
-		assign(&to.CpuShares, c.Shares)
-		if c.Shares != nil {
-			to.CpuWeight = cgroups.ConvertCPUSharesToCgroupV2Value(*c.Shares)
-		}
-		assign(&to.CpuQuota, c.Quota)
-		assign(&to.CpuPeriod, c.Period)
-		assign(&to.CpuRtRuntime, c.RealtimeRuntime)
-		assign(&to.CpuRtPeriod, c.RealtimePeriod)
-		to.CpusetCpus, to.CpusetMems = c.Cpus, c.Mems
+	m := orEmpty(from.Memory)
+	replace(&to.Memory, m.Limit, -1)
+	replace(&to.MemorySwap, m.Swap, -1)
+	replace(&to.MemoryReservation, m.Reservation, noReservation)
+	c := orEmpty(from.CPU)
+	replace(&to.CpuShares, c.Shares, 1024)
+	switch {
+	case c.Shares != nil:
+		to.CpuWeight = cgroups.ConvertCPUSharesToCgroupV2Value(*c.Shares)
+	case to.CpuShares != 0:
+		to.CpuWeight = 100
 	}
-	if b := from.BlockIO; b != nil {
-		assign(&to.BlkioWeight, b.Weight)
+	replace(&to.CpuQuota, c.Quota, -1)
+	replace(&to.CpuPeriod, c.Period, 100_000)
+	replace(&to.CpuRtRuntime, c.RealtimeRuntime, 0) // none is no runtime: it can be set to that
+	replace(&to.CpuRtPeriod, c.RealtimePeriod, 1_000_000)
+	replaceSet(&to.CpusetCpus, c.Cpus, all.cpus)
+	replaceSet(&to.CpusetMems, c.Mems, all.mems)
+	replace(&to.BlkioWeight, orEmpty(from.BlockIO).Weight, 100) // BFQ's
+}
+
+func orEmpty[T any](p *T) *T {
+	if p == nil {
+		return new(T)
+	}
+	return p
+}
+
+// replace sets a limit that is given. One that there was and is not given
+// becomes none.
+func replace[T comparable](to, given *T, none T) {
+	var unset T
+	if given != nil {
+		*to = *given
+	} else if *to != unset {
+		*to = none
 	}
 }
 
-func assign[T any](to, from *T) {
-	if from != nil {
-		*to = *from
+func replaceSet(to *string, given, all string) {
+	if given != "" || *to == "" {
+		*to = given
+	} else {
+		*to = all
 	}
 }

@@ -31,9 +31,10 @@ const (
 	// OpRoot is answered with a descriptor (O_PATH) of the container's root as
 	// the holder has it mounted: without what is mounted in it.
 	OpRoot Op = "root"
-	// OpUpdate gives the container the limits in update.json, all or nothing, and
-	// the restart policy in Policy, if there is one.
+	// OpUpdate gives the container the limits in update.json, all or nothing.
 	OpUpdate Op = "update"
+	// OpPolicy gives it the restart policy in Policy.
+	OpPolicy Op = "policy"
 	// OpAttach adds the pipes in the descriptors, those that With names in the
 	// order stdin, stdout, stderr, to the container's streams.
 	OpAttach Op = "attach"
@@ -91,6 +92,7 @@ const (
 	KindInvalid     Kind = "invalid"     // the configuration's
 	KindUnsupported Kind = "unsupported" // this host cannot
 	KindNotRunning  Kind = "not-running"
+	KindUnknown     Kind = "unknown" // the holder does not know the request: it is older than the daemon
 )
 
 // Error is an error on its way through a socket.
