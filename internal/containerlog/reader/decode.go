@@ -65,6 +65,9 @@ func (d *decoder) fast(line []byte) (r record, ok bool) {
 		if rest = rest[n:]; rest[0] == '"' {
 			break
 		}
+		if rest[0] != '\\' {
+			return r, false // a control character, which JSON has only escaped
+		}
 		if rest, ok = d.unescape(rest); !ok {
 			return r, false
 		}
