@@ -518,6 +518,22 @@ func TestRestart(t *testing.T) {
 			t.Errorf("the runs were in %d network namespaces:\n%s", len(namespaces), log)
 		}
 	})
+	t.Run("stopped while the next run is made", func(t *testing.T) {
+		h := h.in(t)
+		for i := range 12 { // the run is made 100 ms after the end, in some 20 ms
+			p := h.start(h.launch("exit 3", policy("always", 0)))
+			h.next(p, davit.StatusRestarting)
+			<-time.After(98*time.Millisecond + time.Duration(i)*2*time.Millisecond)
+			if err := p.Signal(t.Context(), 15, true); err != nil {
+				t.Fatal(err)
+			}
+			r := h.await(p)
+			last := r.updates[len(r.updates)-1]
+			if code := last.Exit.Code; last.Status != davit.StatusExited || code != 3 && code != 143 || last.Exit.Error != "" {
+				t.Errorf("stopped %d ms after its end: last update: %+v", 98+2*i, last)
+			}
+		}
+	})
 	t.Run("the program vanishes", func(t *testing.T) {
 		h := h.in(t)
 		r := h.run(h.launch("rm /bin/sh; exit 1", policy("always", 0)))

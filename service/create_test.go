@@ -236,6 +236,7 @@ func TestRename(t *testing.T) {
 		d.create("other")
 		refused(d, davit.Rename{Container: "old", Name: "other"}, davit.NameConflict)
 		refused(d, davit.Rename{Container: "old", Name: "a/b"}, davit.InvalidName)
+		refused(d, davit.Rename{Container: "old", Name: "old"}, davit.InvalidName) // in conflict with nobody
 		refused(d, davit.Rename{Container: "nobody", Name: "xy"}, davit.NoSuchContainer)
 		h.state.Fail("PutContainer", fake.ErrInjected)
 		if _, err := try(d, davit.Rename{Container: "old", Name: "new"}); err == nil {

@@ -126,6 +126,8 @@ func (s *Service) recordExit(c *container, x davit.Exit) error {
 	c.mu.Lock()
 	next := c.copyLocked()
 	c.mu.Unlock()
+	// Stopped while it waited for its next run: this end was told at its time.
+	waited := next.State.Status == davit.StatusRestarting && next.State.FinishedAt.Equal(x.At)
 	next.State.Status, next.State.Pid, next.State.PausedByEngine = davit.StatusExited, 0, false
 	next.State.ExitCode, next.State.OOMKilled = x.Code, x.OOMKilled
 	next.State.FinishedAt, next.State.Error = x.At, x.Error
@@ -141,7 +143,9 @@ func (s *Service) recordExit(c *container, x davit.Exit) error {
 	c.proc = nil
 	c.exits++
 	c.lastEnd = x
-	s.events.Die(&c.rec, x)
+	if !waited {
+		s.events.Die(&c.rec, x)
+	}
 	s.events.Unmounted(&c.rec)
 	c.wakeLocked()
 	return err

@@ -101,6 +101,11 @@ func (s *Service) killAndWait(ctx context.Context, c *container, proc davit.Proc
 	if err := s.signal(ctx, c, proc, sigKill); err != nil {
 		return err
 	}
+	return awaitKilled(ctx, c)
+}
+
+// awaitKilled waits for the exit of a container that was killed.
+func awaitKilled(ctx context.Context, c *container) error {
 	gone, cancel := context.WithTimeout(ctx, killTimeout)
 	defer cancel()
 	if err := c.awaitExit(gone); err != nil {
@@ -112,13 +117,18 @@ func (s *Service) killAndWait(ctx context.Context, c *container, proc davit.Proc
 // signal sends a signal that is to end the container.
 func (s *Service) signal(ctx context.Context, c *container, proc davit.Process, sig int) error {
 	err := proc.Signal(ctx, sig, true)
-	if errors.Is(err, os.ErrClosed) || davit.CodeOf(err) == davit.ContainerNotRunning {
-		return nil // it ended by itself; its exit is on the way
+	if isOver(err) {
+		return nil // its exit is on the way
 	}
-	if err == nil {
+	if err == nil && c.record().State.Status != davit.StatusRestarting { // nobody is there to get it, then
 		s.emitContainer("kill", c, map[string]string{"signal": itoa(sig)})
 	}
 	return err
+}
+
+// isOver says of the error of a signal that the container has ended by itself.
+func isOver(err error) bool {
+	return errors.Is(err, os.ErrClosed) || davit.CodeOf(err) == davit.ContainerNotRunning
 }
 
 // kill sends one signal.
@@ -225,8 +235,14 @@ func (s *Service) destroy(ctx context.Context, j *engine.Job, q davit.Destroy) (
 			return davit.Nothing{}, err
 		}
 		if err == nil {
+			// Again, and not told again: it may have been started since [Service.remove]
+			// killed it.
 			c.update(s.markStopped)
-			if err := s.killAndWait(ctx, c, proc); err != nil {
+			err := proc.Signal(ctx, sigKill, true)
+			if err == nil || isOver(err) {
+				err = awaitKilled(ctx, c)
+			}
+			if err != nil {
 				return davit.Nothing{}, err
 			}
 		}
@@ -302,6 +318,9 @@ func (s *Service) rename(_ context.Context, _ *engine.Job, q davit.Rename) (davi
 	}
 	c.saving.Lock()
 	defer c.saving.Unlock()
+	if name == c.name() {
+		return davit.Nothing{}, davit.Errorf(davit.InvalidName, "Renaming a container with the same name as its current name: %s", name)
+	}
 	if err := s.takeName(c, name); err != nil {
 		return davit.Nothing{}, err
 	}

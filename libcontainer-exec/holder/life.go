@@ -54,10 +54,7 @@ func (h *holder) live() int {
 	}
 	exit := h.runUntilFinal(r)
 	h.recordExit(exit)
-	h.mu.Lock()
-	asked := h.stopping
-	h.mu.Unlock()
-	if asked {
+	if h.isStopping() {
 		return 0
 	}
 	return exit.Code
@@ -182,6 +179,10 @@ func (h *holder) runUntilFinal(r *run) *protocol.Exit {
 		}
 		delay = min(2*delay, maxDelay)
 		next, err := h.again()
+		if err != nil && h.isStopping() {
+			h.writeExit(exit) // what cut the next run short was asked for, and is no failure
+			return exit
+		}
 		if err != nil {
 			exit = &protocol.Exit{Code: failureCode, At: time.Now(), Error: err.Error(), StartedAt: exit.StartedAt, Restarts: h.restarts()}
 			h.writeExit(exit)
@@ -223,6 +224,13 @@ func (h *holder) again() (*run, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// isStopping says whether the container was told to end.
+func (h *holder) isStopping() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.stopping
 }
 
 func (h *holder) restarts() int {
