@@ -142,6 +142,10 @@ func TestDavitctlIsInterrupted(t *testing.T) {
 	h.start(t)
 	t.Cleanup(func() { h.bus = "" })
 	h.background(t, "busybox", "nc", "-ll", "-p", "5000", "-e", "sleep", "1000") // a registry that does not answer
+	testutil.Eventually(t, patience, "the registry to listen", func() bool {
+		out, err := exec.Command("nsenter", "--net=/run/netns/"+h.inside, "ss", "-Hltn", "sport = :5000").Output()
+		return err == nil && len(out) > 0
+	})
 	c := exec.Command(filepath.Join(h.bin, "davitctl"), "run", "127.0.0.1:5000/never")
 	c.Env = append(os.Environ(), "DBUS_SYSTEM_BUS_ADDRESS="+h.bus)
 	stderr, err := c.StderrPipe()
