@@ -36,9 +36,11 @@ func convertLog(l davit.Launch) (protocol.Log, error) {
 	case logconfig.None:
 		return protocol.Log{}, nil
 	case logconfig.Journald:
-		// Asked now: a unit that cannot log is not to start.
+		// Asked now: a unit that cannot log is not to start. That the socket is
+		// missing is not said: the docker CLI takes "no such file" in the error
+		// of a start for a program that the image lacks, and exits with 127.
 		if _, err := os.Stat(journal.SocketPath); err != nil {
-			return protocol.Log{}, davit.Errorf(davit.NotSupported, "cannot log to journald, which is not enabled on this host: %w (use another --log-driver)", err)
+			return protocol.Log{}, davit.Errorf(davit.NotSupported, "cannot log to journald, which is not enabled on this host: use another --log-driver")
 		}
 		log.Fields = o.Fields(told)
 	case logconfig.Local:
