@@ -10,21 +10,16 @@ import (
 	"strings"
 
 	"github.com/davit-engine/davit"
-	"github.com/davit-engine/davit/internal/linux"
+	"github.com/davit-engine/davit/service/request"
 )
 
 // checkUlimit refuses what no container could be started with.
 func checkUlimit(name string, u davit.Ulimit) error {
-	unlimited := func(n int64) bool { return n == -1 }
-	switch {
-	case !slices.Contains(linux.LimitNames(), name):
-		return fmt.Errorf("invalid default-ulimits: there is no limit %q: use one of %s", name, strings.Join(linux.LimitNames(), ", "))
-	case u.Name != name:
+	if u.Name != name {
 		return fmt.Errorf("invalid default-ulimits: the Name of %q is %q: it must be the same", name, u.Name)
-	case u.Soft < -1 || u.Hard < -1:
-		return fmt.Errorf("invalid default-ulimits: %s is negative: use -1 for unlimited", name)
-	case !unlimited(u.Hard) && (unlimited(u.Soft) || u.Soft > u.Hard):
-		return fmt.Errorf("invalid default-ulimits: the soft limit of %s is above the hard one", name)
+	}
+	if err := request.CheckUlimits(u); err != nil {
+		return fmt.Errorf("invalid default-ulimits: %w", err)
 	}
 	return nil
 }

@@ -64,7 +64,7 @@ func checkProcess(h *davit.HostConfig) error {
 	case slices.Contains(keys(h.Annotations), ""):
 		return invalid("invalid Annotations: the empty string is not permitted as an annotation key")
 	}
-	return errors.Join(checkGroups(h.GroupAdd), checkUlimits(h.Ulimits))
+	return errors.Join(checkGroups(h.GroupAdd), CheckUlimits(h.Ulimits...))
 }
 
 // checkGroups refuses what is no group of any image: names are looked up when
@@ -81,13 +81,14 @@ func checkGroups(groups []string) error {
 	return nil
 }
 
-// checkUlimits refuses what no host can give. What this one cannot is refused at
-// the start: who starts the container may do more than the daemon.
-func checkUlimits(limits []davit.Ulimit) error {
+// CheckUlimits refuses what no host can give, in Docker's words. What this one
+// cannot is refused at the start: who starts the container may do more than the
+// daemon.
+func CheckUlimits(limits ...davit.Ulimit) error {
 	for _, u := range limits {
 		switch {
 		case !slices.Contains(linux.LimitNames(), strings.ToLower(u.Name)):
-			return invalid("invalid ulimit type: %s", u.Name)
+			return invalid("invalid ulimit type: %s: use one of %s", u.Name, strings.Join(linux.LimitNames(), ", "))
 		case u.Soft < -1 || u.Hard < -1:
 			return invalid("invalid ulimit %s: a limit is not negative, but for -1, which is unlimited", u.Name)
 		case u.Hard != -1 && (u.Soft == -1 || u.Soft > u.Hard):
