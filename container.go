@@ -159,6 +159,12 @@ type Streams struct {
 	// Attached, unless nil, is called once the monitor has taken the streams:
 	// from then on nothing that the container writes is missed.
 	Attached func()
+	// Log, unless nil, is called next, before anything is copied, with the place
+	// in the container's log where the streams begin: what is logged before it
+	// does not come by them, and what comes by them is logged behind it, if at
+	// all. It is "" when that is not known, or nothing is logged. An error ends
+	// the attachment.
+	Log func(place string) error
 	// Detached, unless nil, is called once the keys that end the attachment were
 	// read, before Attach returns.
 	Detached func()

@@ -59,9 +59,11 @@ func (p *Process) Attach(ctx context.Context, s davit.Streams, detach []byte) er
 		theirs = append(theirs, fd)
 		return nil
 	}
+	req.Place = s.Log != nil
 	err := errors.Join(open(0, s.Stdin != nil, true, &e.in), open(1, s.Stdout != nil, false, &e.out), open(2, s.Stderr != nil, false, &e.err))
+	var reply answer
 	if err == nil {
-		_, err = p.call(ctx, req, theirs...)
+		reply, err = p.call(ctx, req, theirs...)
 	}
 	protocol.CloseFDs(theirs)
 	if err != nil {
@@ -71,6 +73,11 @@ func (p *Process) Attach(ctx context.Context, s davit.Streams, detach []byte) er
 	defer e.close()
 	if s.Attached != nil {
 		s.Attached()
+	}
+	if s.Log != nil {
+		if err := s.Log(reply.packet.Place); err != nil {
+			return err
+		}
 	}
 	c := startCopies(&e, s, detach)
 	select {

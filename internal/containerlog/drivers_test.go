@@ -186,9 +186,10 @@ func (g *gate) record(r *record) error {
 	g.texts = append(g.texts, string(r.text))
 	return nil
 }
-func (g *gate) flush() error { return nil }
-func (g *gate) idle()        {}
-func (g *gate) close() error { return nil }
+func (g *gate) flush() error  { return nil }
+func (g *gate) idle()         {}
+func (g *gate) place() string { return "" }
+func (g *gate) close() error  { return nil }
 
 // A log that is slow loses the oldest, and holds nobody up.
 func TestRingDropsTheOldest(t *testing.T) {

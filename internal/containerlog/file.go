@@ -224,6 +224,16 @@ func (f *file) shift(n int) error {
 	return nil
 }
 
+// place is the file, which has another name after a rotation, and how much of it
+// there is.
+func (f *file) place() string {
+	var st unix.Stat_t
+	if len(f.buf) > 0 || unix.Fstat(f.fd, &st) != nil {
+		return ""
+	}
+	return "file " + strconv.FormatUint(st.Ino, 10) + " " + strconv.FormatInt(st.Mtim.Nano(), 10) + " " + strconv.FormatInt(st.Size, 10)
+}
+
 func (f *file) close() error {
 	if f.compressing != nil {
 		<-f.compressing

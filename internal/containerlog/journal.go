@@ -156,12 +156,24 @@ func (j *journald) flush() error { return nil }
 
 func (j *journald) idle() {}
 
+// place is the latest entry.
+func (j *journald) place() string {
+	if j.settle() != nil || j.stuck {
+		return ""
+	}
+	return "journal " + string(appendLineID(nil, j.origin, 0)) + " " + strconv.FormatUint(j.number, 10)
+}
+
 // close waits until journald has stored the last entry: it tells whose entries
-// are by looking at the process that sent them, which is about to end. An empty
-// datagram stands for no entry; when journald has read it, it has stored all
-// that came before.
+// are by looking at the process that sent them, which is about to end.
 func (j *journald) close() error {
 	defer unix.Close(j.fd)
+	return j.settle()
+}
+
+// settle waits until journald has stored the last entry. An empty datagram stands
+// for no entry; when journald has read it, it has stored all that came before.
+func (j *journald) settle() error {
 	if j.number == 0 || j.stuck {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,6 +32,7 @@ type ring struct {
 	lost   bool  // records were pushed out since the last flush
 	failed error // of to, since the last flush
 	closed bool
+	asked  []chan<- string // for the place of what follows
 	ended  chan struct{}
 }
 
@@ -133,6 +135,26 @@ func (r *ring) flush() error {
 // idle does nothing: drain knows better when it is.
 func (r *ring) idle() {}
 
+// placePatience is how long who wants to know the place waits for the log to have
+// what is in the ring.
+const placePatience = 2 * time.Second
+
+func (r *ring) place() string {
+	answer := make(chan string, 1)
+	r.mu.Lock()
+	r.asked = append(r.asked, answer)
+	r.more.Signal()
+	r.mu.Unlock()
+	late := time.NewTimer(placePatience)
+	defer late.Stop()
+	select {
+	case place := <-answer:
+		return place
+	case <-late.C:
+		return ""
+	}
+}
+
 // close waits for the log to have what is in the ring.
 func (r *ring) close() error {
 	r.mu.Lock()
@@ -164,6 +186,10 @@ func (r *ring) take(rec *record, text []byte) bool {
 		r.settle()
 	}
 	for r.used == 0 {
+		for _, asked := range r.asked {
+			asked <- r.to.place() // has room for it
+		}
+		r.asked = nil
 		if r.closed {
 			return false
 		}

@@ -46,8 +46,9 @@ type record struct {
 type sink interface {
 	record(*record) error // may leave it for flush to write
 	flush() error
-	idle()        // gives memory back that only a flood needs
-	close() error // after a flush
+	idle()         // gives memory back that only a flood needs
+	place() string // see [Writer.Place]; after a flush
+	close() error  // after a flush
 }
 
 // Writer logs a container's output. Its methods may be called from several
@@ -185,6 +186,21 @@ func (w *Writer) flush() error {
 		l.at, l.parts = 0, 0
 	}
 	return first(failed, w.to.flush())
+}
+
+// Place returns where the log is now, for a reader to read to exactly there
+// (package reader's Options.To), and what has come of lines that have not ended,
+// by stream: that is not logged yet. The place is "" when it cannot be told.
+func (w *Writer) Place() (place string, begun [3][]byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.to == nil {
+		return "", begun
+	}
+	for stream, l := range w.lines {
+		begun[stream] = append([]byte(nil), l.text...)
+	}
+	return w.to.place(), begun
 }
 
 // Idle gives back the memory that only a flood needs. It is called when there

@@ -26,12 +26,13 @@ type client struct {
 	open     int         // how many of its pipes are open; guarded by holder.mu
 }
 
-// attach adds a client whose pipes are fds: those that with names, in the
-// order stdin, stdout, stderr. It takes fds over.
-func (h *holder) attach(id string, with []bool, fds []int) *protocol.Error {
-	c := &client{id: id}
+// attach adds a client whose pipes are fds: those that are asked for, in the
+// order stdin, stdout, stderr. It takes fds over. The place is that of the log at
+// which the client begins, if that is asked for.
+func (h *holder) attach(req *protocol.Request, fds []int) (place string, _ *protocol.Error) {
+	c := &client{id: req.ID}
 	rest := fds
-	for i, wanted := range with {
+	for i, wanted := range req.With {
 		if !wanted || i > 2 || len(rest) == 0 {
 			continue
 		}
@@ -45,11 +46,16 @@ func (h *holder) attach(id string, with []bool, fds []int) *protocol.Error {
 		}
 	}
 	protocol.CloseFDs(rest)
+	if req.Place {
+		h.seam.Lock()
+		defer h.seam.Unlock()
+		place = h.place(c)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.leaving || h.state.Status == protocol.Exited {
 		c.close()
-		return notRunning()
+		return "", notRunning()
 	}
 	h.follow(c, c.stdin, func() { h.feed(c) })
 	for _, f := range c.outputs {
@@ -58,7 +64,25 @@ func (h *holder) attach(id string, with []bool, fds []int) *protocol.Error {
 	if c.open > 0 {
 		h.clients = append(h.clients, c)
 	}
-	return nil
+	return place, nil
+}
+
+// place returns where the log is, and gives a new client what waits for the end
+// of its line and is not logged yet; holder.seam is held.
+func (h *holder) place(c *client) string {
+	if h.log == nil {
+		return ""
+	}
+	place, begun := h.log.Place()
+	if place == "" {
+		return ""
+	}
+	for stream, text := range begun {
+		if f := c.outputs[stream]; f != nil && len(text) > 0 {
+			_, _ = f.Write(text) // a new pipe has room for it
+		}
+	}
+	return place
 }
 
 // follow closes the client's pipe f, if there is one, when wait returns, and
@@ -163,13 +187,10 @@ func (h *holder) input(p []byte) bool {
 	return err == nil
 }
 
-// broadcast writes p to all clients of the stream. A slow one makes the
+// broadcast writes p to the clients, all that there are, of the stream. A slow one makes the
 // container wait, one whose pipe is broken is dropped; and so is, when hurry
 // says that the container has ended, one that does not read.
-func (h *holder) broadcast(stream containerlog.Stream, p []byte, hurry bool) {
-	h.mu.Lock()
-	clients := h.clients
-	h.mu.Unlock()
+func broadcast(clients []*client, stream containerlog.Stream, p []byte, hurry bool) {
 	for _, c := range clients {
 		f := c.outputs[stream]
 		if f == nil {

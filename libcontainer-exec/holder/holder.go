@@ -33,6 +33,7 @@ type holder struct {
 	reaper  *reaper
 	notify  notifier
 	log     *containerlog.Writer // nil without a log
+	seam    sync.Mutex           // held while output is logged and it is seen who else gets it
 	stderr  *os.File
 	warning string   // begins what complain writes
 	held    *os.File // keeps the container locked to this process

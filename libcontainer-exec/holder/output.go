@@ -175,14 +175,20 @@ func (r *reader) read(buf []byte) (int, error) {
 
 // output passes on what the container wrote.
 func (r *run) output(stream containerlog.Stream, p []byte, failing *bool) {
-	if r.h.log != nil {
-		err := r.h.log.Write(stream, p)
+	h := r.h
+	h.seam.Lock() // between the two nobody begins to read along
+	if h.log != nil {
+		err := h.log.Write(stream, p)
 		if err != nil && !*failing {
-			r.h.complain("cannot write the log, output is lost", err)
+			h.complain("cannot write the log, output is lost", err)
 		}
 		*failing = err != nil
 	}
-	r.h.broadcast(stream, p, r.ending.Load())
+	h.mu.Lock()
+	clients := h.clients
+	h.mu.Unlock()
+	h.seam.Unlock()
+	broadcast(clients, stream, p, r.ending.Load())
 }
 
 // widen makes a pipe larger, if that is allowed.

@@ -172,7 +172,7 @@ func (c *conn) answer(req *protocol.Request, fds []int) {
 	case protocol.OpRoot:
 		pass, packet.Error = h.rootFD()
 	case protocol.OpAttach:
-		packet.Error = h.attach(req.ID, req.With, fds)
+		packet.Place, packet.Error = h.attach(req, fds)
 		fds = nil
 	case protocol.OpDetach:
 		h.detach(req.ID)

@@ -36,7 +36,8 @@ const (
 	// OpPolicy gives it the restart policy in Policy.
 	OpPolicy Op = "policy"
 	// OpAttach adds the pipes in the descriptors, those that With names in the
-	// order stdin, stdout, stderr, to the container's streams.
+	// order stdin, stdout, stderr, to the container's streams. With Place it is
+	// answered with the place in the log where they begin.
 	OpAttach Op = "attach"
 	// OpDetach ends the attachment ID without closing the container's stdin.
 	OpDetach Op = "detach"
@@ -61,6 +62,7 @@ type Request struct {
 	Stop       bool   `json:",omitempty"`
 	Rows, Cols uint16 `json:",omitempty"`
 	With       []bool `json:",omitempty"`
+	Place      bool   `json:",omitempty"`
 
 	Policy *Policy `json:",omitempty"`
 }
@@ -78,6 +80,7 @@ type Packet struct {
 	Error  *Error `json:",omitempty"`
 	Pid    int    `json:",omitempty"`
 	Exit   *Exit  `json:",omitempty"`
+	Place  string `json:",omitempty"` // of the log: containerlog's; "" when it is not known
 	Update *State `json:",omitempty"`
 }
 

@@ -38,7 +38,7 @@ type RuntimeHost struct {
 func TestRuntime(t *testing.T, h RuntimeHost) {
 	for name, test := range map[string]func(*testing.T, RuntimeHost){
 		"life": testLife, "signals": testSignals, "output": testOutput, "input": testInput, "detach keys": testDetachKeys,
-		"attach ends with its context": testAttachContext, "terminal": testTerminal, "cannot create": testCannotCreate,
+		"attach ends with its context": testAttachContext, "attach with the log": testAttachLog, "terminal": testTerminal, "cannot create": testCannotCreate,
 		"created for nothing": testAbandon, "exec": testExec, "exec fails": testExecFails,
 		"adopt": testAdopt, "adopt what has ended": testAdoptEnded, "adopt nothing": testAdoptNothing,
 		"restart on failure": testRestartOnFailure, "restart always": testRestartAlways,
@@ -267,6 +267,41 @@ func testDetachKeys(t *testing.T, h RuntimeHost) {
 		t.Error("detaching ended the container")
 	}
 	r.stop(rt)
+}
+
+// testAttachLog has the log come first: Log is called once, when nothing can be
+// missed and nothing was copied, and its error ends the attachment.
+func testAttachLog(t *testing.T, h RuntimeHost) {
+	rt := h.Open(t)
+	r := h.create(t, rt, shell("echo", fake.ShellEcho))
+	var out fake.Buffer
+	var told []string
+	streams := davit.Streams{
+		Stdout: &out, Attached: func() { told = append(told, "attached") },
+		Log: func(string) error {
+			told = append(told, "log")
+			must(t, r.Start(t.Context(), nil))
+			r.wantExit(0)
+			if got := out.String(); got != "" && got != "out\n" {
+				t.Errorf("before the log came %q", got)
+			}
+			return nil
+		},
+	}
+	must(t, r.Attach(t.Context(), streams, nil))
+	if strings.Join(told, " ") != "attached log" || out.String() != "out\n" {
+		t.Errorf("told %q, printed %q", told, out.String())
+	}
+	must(t, rt.Forget(r.id))
+
+	r, _ = h.trap(t, rt, "trap")
+	want := errors.New("no log")
+	if err := r.Attach(t.Context(), davit.Streams{Stdout: io.Discard, Log: func(string) error { return want }}, nil); !errors.Is(err, want) {
+		t.Errorf("Attach returned %v, not the error of the log", err)
+	}
+	must(t, r.Signal(t.Context(), sigTerm, true))
+	r.wantExit(7)
+	must(t, rt.Forget(r.id))
 }
 
 func testAttachContext(t *testing.T, h RuntimeHost) {

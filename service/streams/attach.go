@@ -74,8 +74,16 @@ func (s *Streams) Attach(ctx context.Context, _ *engine.Job, q davit.Attach) (da
 		return davit.Nothing{}, err
 	}
 	st = st.Only(q.Stdin && rec.Config.OpenStdin, q.Stdout, q.Stderr)
-	if q.Logs {
-		if err := s.readLog(ctx, &rec, reader.Options{Stdout: true, Stderr: true, Tail: -1}, st); err != nil {
+	begins := reader.Options{Stdout: true, Stderr: true, Tail: -1}
+	switch {
+	case !q.Logs:
+	case proc != nil: // up to where the streams begin
+		st.Log = func(place string) error {
+			begins.To = place
+			return s.readLog(ctx, &rec, begins, st)
+		}
+	default:
+		if err := s.readLog(ctx, &rec, begins, st); err != nil {
 			return davit.Nothing{}, err
 		}
 	}

@@ -27,6 +27,7 @@ type segment struct {
 	packed bool           // compressed
 	origin gzipped.Origin // of the file when it was written to; of a packed one it may not be known
 	pass   int            // how many of its records, from where it is placed, are not to be given
+	end    int64          // how many of its bytes are to be read; 0: all
 }
 
 // is tells whether two segments are the same file, which may have been
@@ -56,14 +57,41 @@ func (s *segment) modified() int64 {
 // text returns what is in the file from where it is placed. Nothing is unpacked
 // to a place where it would stay, or fill a disk.
 func (s *segment) text() (io.Reader, error) {
-	if !s.packed {
-		return s.File, nil
+	var text io.Reader = s.File
+	if s.packed {
+		z, err := gzip.NewReader(s.File)
+		if err != nil {
+			return nil, err
+		}
+		text = z
 	}
-	z, err := gzip.NewReader(s.File)
-	if err != nil {
-		return nil, err
+	if s.end > 0 {
+		text = io.LimitReader(text, s.end)
 	}
-	return z, nil
+	return text, nil
+}
+
+// endAt closes the files that are newer than a place, and has the one that it is
+// in end there. It closes all when none is: that file was removed by rotations.
+func endAt(files []*segment, place string) ([]*segment, error) {
+	var origin gzipped.Origin
+	var end int64
+	if n, err := fmt.Sscanf(place, "file %d %d %d", &origin.Inode, &origin.Modified, &end); n != 3 || err != nil {
+		return files, fmt.Errorf("cannot read a log to its place %q, which is none", place)
+	}
+	keep := 0
+	for i, f := range files {
+		// The oldest: an earlier one with its inode was not written to any more.
+		if f.origin.Inode == origin.Inode && f.modified() >= origin.Modified {
+			keep, f.end = i, end
+			if end > 0 {
+				keep++
+			}
+			break
+		}
+	}
+	closeAll(files[keep:])
+	return files[:keep], nil
 }
 
 // openAll opens the files of a log, oldest first, none if there is no log.

@@ -248,6 +248,57 @@ func numbered(from, to int) string {
 	return b.String()
 }
 
+// TestPlace asks a log where it is, again and again, while it is rotated and
+// compressed: a reader ends at exactly that place, and what is behind it is what
+// was written since, the beginning of a line included.
+func TestPlace(t *testing.T) {
+	for _, format := range formats {
+		for _, buffer := range []int{0, 1 << 20} {
+			t.Run(fmt.Sprint(format.name, buffer), func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "log")
+				w, err := format.create(path, containerlog.Options{MaxSize: 1 << 10, MaxFiles: 1000, Compress: compressed(t), Buffer: buffer})
+				if err != nil {
+					t.Fatal(err)
+				}
+				type mark struct {
+					place, begun string
+					written      int
+				}
+				var marks []mark
+				var all strings.Builder
+				for n := range 200 {
+					if n%3 == 0 {
+						place, begun := w.Place()
+						marks = append(marks, mark{place, string(begun[containerlog.Stdout]), all.Len()})
+					}
+					text := fmt.Sprintf("piece %d", n) + []string{"\n", "", " ", "\n", "\nhalf"}[n%5]
+					all.WriteString(text)
+					if err := w.Write(containerlog.Stdout, []byte(text)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := w.Close(); err != nil {
+					t.Fatal(err)
+				}
+				for i, m := range marks {
+					out, _ := read(t, path, reader.Options{Stdout: true, Tail: -1, Local: format.local, To: m.place})
+					if out += m.begun; out != all.String()[:m.written] {
+						t.Fatalf("place %d, %q: %q", i, m.place, out[max(0, len(out)-100):])
+					}
+				}
+				// One whose file was removed by rotations leaves nothing to read before it.
+				gone := marks[1].place
+				if out, _ := read(t, path, reader.Options{Stdout: true, Tail: -1, Local: format.local, To: strings.Replace(gone, "file ", "file 9", 1)}); out != "" {
+					t.Errorf("to a place that is gone: %q", out)
+				}
+				if err := reader.Read(t.Context(), path, reader.Options{Tail: -1, To: "nowhere"}, nil, nil); err == nil {
+					t.Error("a place that is none is taken")
+				}
+			})
+		}
+	}
+}
+
 // TestTornLine has a record of the json-file format that was cut, without a
 // newline, before the next.
 func TestTornLine(t *testing.T) {

@@ -52,7 +52,7 @@ func (r *reading) frame() (more bool, err error) {
 	if !errors.Is(endErr, io.EOF) {
 		return false, endErr
 	}
-	if r.file.packed {
+	if r.file.packed || r.file.end > 0 {
 		return false, nil
 	}
 	// Read anew later, and not only what is missing: a record that was left half

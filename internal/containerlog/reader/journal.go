@@ -27,7 +27,7 @@ type Journal struct {
 }
 
 // outputFields are those that a record is made of.
-const outputFields = "MESSAGE,PRIORITY,SYSLOG_TIMESTAMP,CONTAINER_PARTIAL_MESSAGE,CONTAINER_LOG_ORDINAL"
+const outputFields = "MESSAGE,PRIORITY,SYSLOG_TIMESTAMP,CONTAINER_PARTIAL_MESSAGE,CONTAINER_LOG_EPOCH,CONTAINER_LOG_ORDINAL"
 
 // ReadJournal is [Read] for a log in the journal. It runs journalctl, and
 // leaves none behind. What closes opts.Done sees to it that journald has stored
@@ -35,6 +35,11 @@ const outputFields = "MESSAGE,PRIORITY,SYSLOG_TIMESTAMP,CONTAINER_PARTIAL_MESSAG
 func ReadJournal(ctx context.Context, j Journal, opts Options, stdout, stderr io.Writer) (err error) {
 	r := &journalReading{journal: j, opts: opts, out: sink{opts: opts, stdout: stdout, stderr: stderr}}
 	defer func() { err = first(err, r.out.flush()) }()
+	if opts.To != "" {
+		if n, err := fmt.Sscanf(opts.To, "journal %s %d", &r.epoch, &r.last); n != 2 || err != nil {
+			return fmt.Errorf("cannot read the journal to the place %q, which is none", opts.To)
+		}
+	}
 	tail := "--lines=" + strconv.Itoa(opts.Tail)
 	switch {
 	case opts.Tail < 0:
@@ -58,6 +63,8 @@ type journalReading struct {
 	out     sink
 	cursor  string // of the latest entry
 	mute    bool   // entries are only counted
+	epoch   string // of the run whose entries end with the last; "": all are to be read
+	last    uint64
 }
 
 // since keeps journalctl from reading what is too old. An entry reaches the
@@ -161,6 +168,10 @@ func (r *journalReading) entries(ctx context.Context, in io.Reader) error {
 			return err
 		}
 		r.cursor = e.cursor
+		if r.epoch != "" && e.epoch == r.epoch && e.number > r.last {
+			r.out.past = true
+			return nil
+		}
 		if e.ordinal && !r.mute {
 			r.give(&e)
 		}
@@ -178,6 +189,8 @@ type journalEntry struct {
 	stderr  bool
 	partial bool
 	ordinal bool // it is output: the log counts its entries
+	epoch   string
+	number  uint64
 	stamp   time.Time
 	arrived int64 // microseconds; when there is no stamp
 	attrs   map[string]string
@@ -197,6 +210,9 @@ func (e *journalEntry) field(name string, value []byte) {
 		e.partial = string(value) == "true"
 	case "CONTAINER_LOG_ORDINAL":
 		e.ordinal = true
+		e.number, _ = strconv.ParseUint(string(value), 10, 64) // 0 is before all
+	case "CONTAINER_LOG_EPOCH":
+		e.epoch = string(value)
 	case "SYSLOG_TIMESTAMP":
 		if at, err := time.Parse(time.RFC3339Nano, string(value)); err == nil {
 			e.stamp = at

@@ -30,6 +30,9 @@ type Options struct {
 	// Tail is how many records to give of what there is at first, counted over
 	// both streams before Since, as Docker does; negative is all.
 	Tail int
+	// To is a place ([containerlog.Writer.Place]) where to end; "" is the end. It
+	// is for reading from the beginning, without Follow.
+	To string
 	// Done is closed once nothing more is written to the log. Read then
 	// returns when it has given everything. Nil: only ctx and Until end a
 	// Read that follows.
@@ -95,6 +98,11 @@ func (r *reading) once(ctx context.Context) error {
 		return err
 	}
 	defer func() { closeAll(files) }()
+	if r.opts.To != "" {
+		if files, err = endAt(files, r.opts.To); err != nil {
+			return err
+		}
+	}
 	if r.opts.Tail >= 0 {
 		kept, err := r.seekTail(ctx, files, r.opts.Tail)
 		if err != nil && ctx.Err() != nil {

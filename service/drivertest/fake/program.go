@@ -167,6 +167,11 @@ func (p *program) attach(ctx context.Context, s davit.Streams, detach []byte) er
 	if s.Attached != nil {
 		s.Attached()
 	}
+	if s.Log != nil { // it keeps no log
+		if err := s.Log(""); err != nil {
+			return err
+		}
+	}
 	left := make(chan struct{})
 	if s.Stdin != nil && p.stdin {
 		// As with a real one, nobody can wait for a reader that blocks.
