@@ -176,7 +176,7 @@ func (s *Service) completeConfig(r *davit.Container) ([]string, error) {
 	if r.HostConfig.NetworkMode == "" || r.HostConfig.NetworkMode == "default" {
 		r.HostConfig.NetworkMode = "bridge"
 	}
-	r.HostConfig.LogConfig = request.CompleteLog(r.HostConfig.LogConfig, davit.LogConfig{Type: s.cfg().LogDriver, Config: s.cfg().LogOpts}, s.Runtime.Name() == "systemd")
+	r.HostConfig.LogConfig = request.CompleteLog(r.HostConfig.LogConfig, davit.LogConfig{Type: s.cfg().LogDriver, Config: s.cfg().LogOpts}, s.Runtime.Name())
 	if err := s.checkJoined(&r.HostConfig); err != nil {
 		return nil, err
 	}

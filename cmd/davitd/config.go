@@ -67,7 +67,7 @@ func parseFlags(args []string) (*commandLine, error) {
 	f.StringArrayVar(&c.InsecureRegistries, "insecure-registry", nil, "registry (host[:port] or CIDR) that may be spoken to without TLS; may be repeated")
 	f.StringVar(&c.CertsDir, "certs-dir", c.CertsDir, "directory of the registries' certificates")
 	f.StringArrayVar(&c.CDISpecDirs, "cdi-spec-dir", c.CDISpecDirs, "directory of CDI specifications; may be repeated")
-	f.StringVar(&c.LogDriver, "log-driver", c.LogDriver, "default log driver of containers: "+strings.Join(logconfig.Drivers(), ", ")+"; auto is journald where systemd starts them, else json-file")
+	f.StringVar(&c.LogDriver, "log-driver", c.LogDriver, "default log driver of containers: "+strings.Join(logconfig.Drivers(), ", ")+"; auto is journald where systemd starts them and there is a journal, else json-file")
 	f.StringToStringVar(&l.logOpts, "log-opt", nil, "default log option, key=value; may be repeated")
 	f.BoolVar(&c.Init, "init", c.Init, "run containers that do not say otherwise below an init, which forwards signals and reaps processes")
 	f.StringVar(&c.InitPath, "init-path", c.InitPath, "the init, a static program; by default davit-init beside davitd or in its libexec directory")

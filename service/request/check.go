@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/journal"
 	"github.com/davit-engine/davit/internal/linux"
 	"github.com/davit-engine/davit/internal/logconfig"
 )
@@ -147,9 +148,11 @@ func CheckTexts(c *davit.ContainerConfig) error {
 }
 
 // CompleteLog fills in the daemon's driver, and of its options those that the
-// container does not give, if it logs by the same driver. units says that each
-// container is a unit of systemd's.
-func CompleteLog(c, daemon davit.LogConfig, units bool) davit.LogConfig {
+// container does not give, if it logs by the same driver. The launcher is how
+// monitors are started: with "systemd" each container is a unit, whose log is
+// the journal, where there is one.
+func CompleteLog(c, daemon davit.LogConfig, launcher string) davit.LogConfig {
+	units := launcher == "systemd" && !linux.Missing("/proc/self", journal.SocketPath)
 	auto := daemon.Type == logconfig.Auto
 	if auto {
 		daemon.Type = logconfig.Choose(units, daemon.Config)

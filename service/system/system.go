@@ -164,7 +164,7 @@ func (s *System) info(context.Context, *engine.Job, davit.Info) (davit.EngineInf
 		NCPU: s.Facts.NCPU, MemTotal: s.Facts.MemTotal, DataRoot: cfg.DataRoot, Labels: cfg.Labels,
 		InsecureRegistries: cfg.InsecureRegistries, CDISpecDirs: cfg.CDISpecDirs, Goroutines: runtime.NumGoroutine(), Time: time.Now(), Debug: cfg.Debug,
 		Seccomp: s.Facts.Seccomp, AppArmor: s.Facts.AppArmor && s.AppArmor(davit.AppArmorDefault), EventsListeners: s.Host.Listeners(),
-		Cgroups: s.Facts.Cgroups, LogDriver: request.CompleteLog(davit.LogConfig{}, davit.LogConfig{Type: cfg.LogDriver, Config: cfg.LogOpts}, s.Launcher == "systemd").Type, LogDrivers: logconfig.Drivers(),
+		Cgroups: s.Facts.Cgroups, LogDriver: request.CompleteLog(davit.LogConfig{}, davit.LogConfig{Type: cfg.LogDriver, Config: cfg.LogOpts}, s.Launcher).Type, LogDrivers: logconfig.Drivers(),
 	}
 	forwarding, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
 	if err != nil && !errors.Is(err, os.ErrNotExist) { // there is none without IPv4
