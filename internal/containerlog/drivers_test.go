@@ -6,6 +6,7 @@ import (
 	stdhex "encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // TestAttrs has the extra attributes where Docker's decoder finds them.
@@ -138,6 +140,39 @@ func TestJournal(t *testing.T) {
 		}
 	}
 	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
+// An entry that is too large for a datagram is passed as a sealed file.
+func TestJournalLargeEntry(t *testing.T) {
+	label := "L=" + strings.Repeat("x", 20<<20) // more than the socket's buffer may be
+	w, conn := openJournal(t, JournalOptions{Fields: []string{label}})
+	write(t, w, Stdout, "out\n")
+	control := make([]byte, unix.CmsgSpace(4))
+	n, c, _, _, err := conn.ReadMsgUnix(make([]byte, 4096), control)
+	if err != nil || n != 0 {
+		t.Fatalf("%d bytes beside the file, %v", n, err)
+	}
+	messages, err := unix.ParseSocketControlMessage(control[:c])
+	if err != nil || len(messages) != 1 {
+		t.Fatal(messages, err)
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil || len(fds) != 1 {
+		t.Fatal(fds, err)
+	}
+	f := os.NewFile(uintptr(fds[0]), "entry")
+	defer f.Close()
+	if seals, err := unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0); err != nil || seals != unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE|unix.F_SEAL_SEAL {
+		t.Errorf("its seals are %#x, %v", seals, err)
+	}
+	got, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<30))
+	if err != nil || !strings.HasPrefix(string(got), label+"\nPRIORITY=6\nMESSAGE=out\n") || !strings.HasSuffix(string(got), "\n") {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	go func() { _, _ = conn.Read(make([]byte, 1)) }() // what ends the log
+	if err := w.Close(); err != nil {
 		t.Error(err)
 	}
 }

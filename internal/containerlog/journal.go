@@ -51,7 +51,8 @@ func OpenJournal(o JournalOptions) (*Writer, error) {
 		return nil, &pathError{"make a socket for", o.Socket, err}
 	}
 	j := &journald{path: o.Socket, fd: fd, addr: unix.SockaddrUnix{Name: o.Socket}}
-	// For entries with many labels. Without privileges it stays as it is.
+	// For entries with many labels. Without privileges it stays as it is, and
+	// more entries take the way of the large ones.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 4<<20)
 	timeout := unix.Timeval{Sec: max(int64(o.Patience/time.Second), 1)}
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &timeout); err != nil {
@@ -127,18 +128,45 @@ func (j *journald) send() error {
 }
 
 func (j *journald) try(p []byte) error {
+	err := j.datagram(p, nil)
+	if err == unix.EMSGSIZE || err == unix.ENOBUFS {
+		err = j.tryLarge(p)
+	}
+	j.stuck = err == unix.EAGAIN
+	return err
+}
+
+func (j *journald) datagram(p, control []byte) error {
 	flags := unix.MSG_NOSIGNAL
 	if j.stuck {
 		flags |= unix.MSG_DONTWAIT
 	}
 	for {
-		err := unix.Sendto(j.fd, p, flags, &j.addr)
-		if err == unix.EINTR {
-			continue
+		if err := unix.Sendmsg(j.fd, p, control, &j.addr, flags); err != unix.EINTR {
+			return err
 		}
-		j.stuck = err == unix.EAGAIN
+	}
+}
+
+// tryLarge passes an entry that is too large for a datagram as a file in memory.
+// journald reads it only if nobody can change it any more.
+func (j *journald) tryLarge(p []byte) error {
+	fd, err := unix.MemfdCreate("journal-entry", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
 		return err
 	}
+	defer unix.Close(fd)
+	for len(p) > 0 {
+		n, err := unix.Write(fd, p)
+		if err != nil && err != unix.EINTR {
+			return err
+		}
+		p = p[max(n, 0):]
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE|unix.F_SEAL_SEAL); err != nil {
+		return err
+	}
+	return j.datagram(nil, unix.UnixRights(fd))
 }
 
 // confess leaves an entry about those that are missing. It is none of the
