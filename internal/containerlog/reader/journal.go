@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/davit-engine/davit/internal/logconfig"
@@ -125,8 +124,9 @@ func (r *journalReading) run(ctx context.Context, options ...string) error {
 	}
 	args = append(args, slices.DeleteFunc(options, func(s string) bool { return s == "" })...)
 	c := exec.CommandContext(running, r.journal.Command, append(args, r.journal.Match...)...)
-	var complaint bytes.Buffer
-	c.Stderr = &complaint
+	complaint := &start{most: 4096}
+	c.Stderr = complaint
+	c.WaitDelay = time.Second // what it left behind may hold its output open
 	c.Env = []string{"LC_ALL=C", "PATH=/usr/bin:/bin"}
 	out, err := c.StdoutPipe()
 	if err != nil {
@@ -135,6 +135,10 @@ func (r *journalReading) run(ctx context.Context, options ...string) error {
 	if err := c.Start(); err != nil {
 		return fmt.Errorf("cannot read the journal: %w", err)
 	}
+	// journalctl is killed then, but may not end at once, as in a file system that
+	// does not answer.
+	stop := context.AfterFunc(running, func() { out.Close() })
+	defer stop()
 	readErr := r.entries(ctx, out)
 	cancel() // before it has printed all: nobody wants more
 	waitErr := c.Wait()
@@ -147,10 +151,22 @@ func (r *journalReading) run(ctx context.Context, options ...string) error {
 		return nil
 	case readErr != nil:
 		return fmt.Errorf("cannot read the journal: %w", readErr)
-	case waitErr != nil && complaint.Len() > 0:
-		return fmt.Errorf("cannot read the journal: %s", strings.TrimSpace(complaint.String()))
+	case waitErr != nil && len(complaint.text) > 0:
+		return fmt.Errorf("cannot read the journal: %s", bytes.TrimSpace(complaint.text))
 	}
 	return nil // without any journal, it fails and says nothing
+}
+
+// start keeps the first bytes of what is written to it.
+type start struct {
+	text []byte
+	most int
+}
+
+// Write never fails: who writes is not to end for it.
+func (s *start) Write(p []byte) (int, error) {
+	s.text = append(s.text, p[:min(len(p), s.most-len(s.text))]...)
+	return len(p), nil
 }
 
 // entries gives the entries until the end of in.
