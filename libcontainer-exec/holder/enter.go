@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/davit-engine/davit/internal/linux"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
@@ -42,10 +43,14 @@ func (h *holder) placeEnter() error {
 	return nil
 }
 
+// errExpired says that a program had not begun when its time was over.
+var errExpired = errors.New("the time is over")
+
 // enter runs a further program in the container and returns its pid. stdio is the
-// program's, as [protocol.OpExec] has it, and closed here, as is session. The caller
-// has begun with the reaper.
-func (h *holder) enter(r *run, stdio []int, session *os.File) (int, error) {
+// program's, as [protocol.OpExec] has it, and closed here, as is session. When expired
+// delivers before the program has begun, it is ended, and the error is errExpired.
+// The caller has begun with the reaper.
+func (h *holder) enter(r *run, stdio []int, session *os.File, expired <-chan time.Time) (int, error) {
 	defer protocol.CloseFDs(stdio)
 	defer session.Close()
 	if h.spec.Enter == "" {
@@ -79,7 +84,13 @@ func (h *holder) enter(r *run, stdio []int, session *os.File) (int, error) {
 		return 0, fmt.Errorf("cannot run davit-enter: %w", err)
 	}
 	exited := h.reaper.watch(pid)
-	result := h.readReports(r, pid, reports)
+	result, over := h.readReports(r, pid, reports, expired)
+	if over {
+		_ = h.reaper.kill(pid, unix.SIGKILL) // it may have ended
+		<-exited
+		h.abandon(reports, result)
+		return 0, errExpired
+	}
 	switch {
 	case result.Error != nil:
 		return 0, result.Error
@@ -90,30 +101,52 @@ func (h *holder) enter(r *run, stdio []int, session *os.File) (int, error) {
 }
 
 // readReports returns what davit-enter, which is pid, has reported when it and the
-// program are done with it. It is killed when the container ends: the kernel ends
-// what has come to be in there.
-func (h *holder) readReports(r *run, pid int, reports *os.File) protocol.EnterResult {
+// program are done with it; over, when expired has delivered before. It is killed
+// when the container ends: the kernel ends what has come to be in there.
+func (h *holder) readReports(r *run, pid int, reports *os.File, expired <-chan time.Time) (result protocol.EnterResult, over bool) {
 	gone := make(chan struct{})
 	var watcher sync.WaitGroup
 	watcher.Go(func() {
 		select {
 		case <-r.ended:
 			_ = h.reaper.kill(pid, unix.SIGKILL) // it may have ended
+		case <-expired:
+			over = true
+			_ = reports.SetReadDeadline(time.Unix(1, 0)) // a pipe has deadlines
 		case <-gone:
 		}
 	})
-	var all []byte
-	buf := make([]byte, 512)
-	for {
-		n, err := reports.Read(buf)
-		all = append(all, buf[:n]...)
-		if n == 0 || err != nil {
-			break
-		}
-	}
+	all := readAll(reports)
 	close(gone)
 	watcher.Wait()
-	return protocol.ParseEnterReports(all)
+	return protocol.ParseEnterReports(all), over
+}
+
+// abandon ends the program that a killed davit-enter has made, if it has come to
+// that. What it said last is still in the pipe.
+func (h *holder) abandon(reports *os.File, result protocol.EnterResult) {
+	_ = reports.SetReadDeadline(time.Now().Add(outputGrace)) // a pipe has deadlines
+	if result.Pid == 0 {
+		result = protocol.ParseEnterReports(readAll(reports))
+	}
+	if result.Pid == 0 {
+		return
+	}
+	exited := h.reaper.watch(result.Pid)
+	h.reaper.killGroup(result.Pid)
+	<-exited
+}
+
+// readAll reads what there is, to the end or the deadline.
+func readAll(f *os.File) (all []byte) {
+	buf := make([]byte, 512)
+	for {
+		n, err := f.Read(buf)
+		all = append(all, buf[:n]...)
+		if n == 0 || err != nil {
+			return all
+		}
+	}
 }
 
 // encode returns a file of what davit-enter is to run.

@@ -41,7 +41,7 @@ func (h *holder) exec(c *conn, id string, fds []int) (int, *protocol.Error) {
 	h.reaper.begin()
 	defer h.reaper.end()
 	last := len(fds) - 1
-	pid, err := h.enter(r, fds[:last], os.NewFile(uintptr(fds[last]), "session"))
+	pid, err := h.enter(r, fds[:last], os.NewFile(uintptr(fds[last]), "session"), nil)
 	if err != nil {
 		return 0, wireError(err)
 	}

@@ -98,8 +98,12 @@ func (r *run) runProbe() (int, []byte) {
 	h := r.h
 	timer := time.NewTimer(h.spec.Health.Timeout)
 	defer timer.Stop()
-	pid, exited, output, err := r.startProbe()
-	if err != nil {
+	exceeded := "Health check exceeded timeout (" + h.spec.Health.Timeout.String() + ")"
+	pid, exited, output, err := r.startProbe(timer.C)
+	switch {
+	case errors.Is(err, errExpired):
+		return notRun, []byte(exceeded)
+	case err != nil:
 		return notRun, []byte(err.Error())
 	}
 	defer output.Close()
@@ -113,7 +117,7 @@ func (r *run) runProbe() (int, []byte) {
 	case <-timer.C:
 		h.reaper.killGroup(pid)
 		<-exited
-		prefix = "Health check exceeded timeout (" + h.spec.Health.Timeout.String() + ")"
+		prefix = exceeded
 	case <-r.ended:
 		h.reaper.killGroup(pid)
 		<-exited
@@ -130,8 +134,9 @@ func (r *run) runProbe() (int, []byte) {
 }
 
 // startProbe starts a probe, and returns the end of the pipe that brings both
-// its outputs.
-func (r *run) startProbe() (pid int, exited <-chan syscall.WaitStatus, output *os.File, err error) {
+// its outputs. A probe that has not begun when expired delivers is ended, with the
+// error errExpired.
+func (r *run) startProbe(expired <-chan time.Time) (pid int, exited <-chan syscall.WaitStatus, output *os.File, err error) {
 	h := r.h
 	session, err := encode(&protocol.ExecSpec{Args: h.spec.Health.Args})
 	if err != nil {
@@ -143,7 +148,7 @@ func (r *run) startProbe() (pid int, exited <-chan syscall.WaitStatus, output *o
 	}
 	h.reaper.begin()
 	defer h.reaper.end()
-	pid, err = h.enter(r, stdio, session)
+	pid, err = h.enter(r, stdio, session, expired)
 	if err != nil {
 		_ = output.Close()
 		return 0, nil, nil, err
