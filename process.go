@@ -84,4 +84,8 @@ type Update struct {
 	AppArmor  string  // as in [State]
 	Health    *Health // nil without a healthcheck
 	Probe     *Probe  // of the healthcheck, that has just begun or ended; nil in all other updates
+	// OOM says that the kernel has just killed a process of the running container for
+	// want of memory, or is about to. One that ends the container may be told by
+	// Exit alone.
+	OOM bool
 }

@@ -276,7 +276,7 @@ func (p *Process) ended() bool {
 
 // enqueue takes an update from the holder.
 func (p *Process) enqueue(s *protocol.State) {
-	u := davit.Update{Pid: s.Pid, StartedAt: s.StartedAt, Restarts: s.Restarts, AppArmor: s.AppArmor, Health: p.health(s.Health)}
+	u := davit.Update{Pid: s.Pid, StartedAt: s.StartedAt, Restarts: s.Restarts, AppArmor: s.AppArmor, Health: p.health(s.Health), OOM: s.OOM}
 	if s.Probe != nil {
 		u.Probe = &davit.Probe{ID: s.Probe.ID, Ended: s.Probe.Ended, ExitCode: s.Probe.ExitCode}
 	}

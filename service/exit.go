@@ -35,7 +35,9 @@ func (s *Service) apply(c *container, u davit.Update) {
 	case davit.StatusRunning, davit.StatusPaused:
 		s.applyRunning(c, u)
 	case davit.StatusRestarting:
+		told := false
 		rec := c.update(func(r *davit.Container) {
+			told = r.State.OOMKilled
 			r.State.Status, r.State.Pid = davit.StatusRestarting, 0
 			r.State.ExitCode, r.State.OOMKilled = u.Exit.Code, u.Exit.OOMKilled
 			r.State.FinishedAt, r.Restarts = u.Exit.At, u.Restarts
@@ -43,7 +45,7 @@ func (s *Service) apply(c *container, u davit.Update) {
 			c.exits++
 			c.lastEnd = u.Exit
 		})
-		s.events.Die(&rec, u.Exit)
+		s.events.Die(&rec, u.Exit, told)
 	case davit.StatusExited, davit.StatusDead:
 		if _, err := engine.Do(s.base, s.eng, davit.Exited{Container: c.id, Exit: u.Exit}); err != nil {
 			s.log.Error("cannot record an exit", "container", c.name(), "container_id", c.id, "error", err)
@@ -84,7 +86,12 @@ func (s *Service) applyRunning(c *container, u davit.Update) {
 	}
 	r.Restarts, r.State.AppArmor = u.Restarts, cmp.Or(u.AppArmor, r.State.AppArmor)
 	if before == davit.StatusRestarting {
+		r.State.OOMKilled = false
 		s.events.Container("start", r, nil)
+	}
+	if u.OOM {
+		r.State.OOMKilled = true
+		s.events.Container("oom", r, nil)
 	}
 	s.applyHealthLocked(r, u)
 	switch {
@@ -128,6 +135,7 @@ func (s *Service) recordExit(c *container, x davit.Exit) error {
 	c.mu.Unlock()
 	// Stopped while it waited for its next run: this end was told at its time.
 	waited := next.State.Status == davit.StatusRestarting && next.State.FinishedAt.Equal(x.At)
+	told := next.State.OOMKilled
 	next.State.Status, next.State.Pid, next.State.PausedByEngine = davit.StatusExited, 0, false
 	next.State.ExitCode, next.State.OOMKilled = x.Code, x.OOMKilled
 	next.State.FinishedAt, next.State.Error = x.At, x.Error
@@ -144,7 +152,7 @@ func (s *Service) recordExit(c *container, x davit.Exit) error {
 	c.exits++
 	c.lastEnd = x
 	if !waited {
-		s.events.Die(&c.rec, x)
+		s.events.Die(&c.rec, x, told)
 	}
 	s.events.Unmounted(&c.rec)
 	c.wakeLocked()

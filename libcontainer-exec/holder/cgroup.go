@@ -71,29 +71,6 @@ func ownCgroup() (path string, unified bool, err error) {
 	return "", false, errors.New("cannot tell the own cgroup: systemd's hierarchy is not mounted")
 }
 
-// oomKilled tells whether the kernel killed a process of the container for
-// want of memory.
-func oomKilled(cgroups map[string]string) bool {
-	name := "memory.oom_control" // cgroup v1
-	dir, ok := cgroups["memory"]
-	if !ok {
-		name, dir = "memory.events", cgroups[""]
-	}
-	if dir == "" {
-		return false
-	}
-	p, err := os.ReadFile(filepath.Join(dir, name))
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(p)) {
-		if n, found := strings.CutPrefix(line, "oom_kill "); found {
-			return strings.TrimSpace(n) != "0"
-		}
-	}
-	return false
-}
-
 // removeCgroups removes the container's cgroups in all hierarchies, and kills
 // what may still be in them: only a process that a died monitor left.
 func (h *holder) removeCgroups(cgroups map[string]string) {

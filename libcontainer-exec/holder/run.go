@@ -34,6 +34,7 @@ type run struct {
 	endedAt   time.Time
 	status    syscall.WaitStatus
 	oomKilled bool
+	oom       *os.File      // as openOOM has it
 	ended     chan struct{} // closed when status is known
 
 	checked     chan struct{} // closed when no healthcheck runs any more; nil without one
@@ -78,6 +79,9 @@ func (h *holder) newRun() (*run, error) {
 	exited := h.reaper.watch(r.pid)
 	h.reaper.end()
 	r.pidStart, _ = linux.ProcessStart(r.pid) // 0 if it has ended already
+	if r.oom = openOOM(r.cgroups); r.oom != nil {
+		h.background.Go(func() { r.watchOOM(r.oom) })
+	}
 	h.background.Go(func() { r.await(exited) })
 	if err := r.adopt(console); err != nil {
 		_ = r.signal(unix.SIGKILL)
@@ -96,7 +100,10 @@ func (h *holder) newRun() (*run, error) {
 func (r *run) await(exited <-chan syscall.WaitStatus) {
 	r.status = <-exited
 	r.endedAt = time.Now()
-	r.oomKilled = oomKilled(r.cgroups)
+	r.oomKilled = oomKills(r.cgroups) > 0
+	if r.oom != nil {
+		_ = r.oom.Close() // nothing was written
+	}
 	if r.h.spec.SharedPids {
 		killAll(r.cgroups)
 	}

@@ -143,6 +143,9 @@ type State struct {
 	AppArmor  string            `json:",omitempty"` // as in [Report], of the last run
 	Health    *Health           `json:",omitempty"` // nil without a healthcheck
 	Probe     *Probe            `json:",omitempty"` // that has just begun or ended; in an update only
+	// OOM says that the container has no memory left, and a process of it was
+	// killed for that or is about to be; in an update only.
+	OOM bool `json:",omitempty"`
 }
 
 // Exit is exit.json, and how an exec session's process ended.

@@ -56,3 +56,21 @@ func testHealth(t *testing.T, h RuntimeHost) {
 	}
 	adopted.stop(rt)
 }
+
+// testOOM has the kernel kill a process that is not the container's first: that is
+// told at once, and the container goes on.
+func testOOM(t *testing.T, h RuntimeHost) {
+	rt := h.Open(t)
+	c := shell("hungry", fake.ShellHungry)
+	c.HostConfig.Resources.Memory = 16 << 20
+	r := h.run(t, rt, c)
+	if u := r.next(); !u.OOM || u.Status != davit.StatusRunning || u.Pid != r.Pid() {
+		t.Fatalf("the update after the memory was gone is %+v", u)
+	}
+	rt = h.Open(t)
+	adopted := running{result(rt.Adopt(t.Context(), &davit.Container{ID: c.ID, Name: c.Name}))(t), t, c.ID}
+	if u := adopted.next(); u.OOM || u.Status != davit.StatusRunning {
+		t.Errorf("the next daemon finds %+v", u)
+	}
+	adopted.stop(rt)
+}

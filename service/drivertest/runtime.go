@@ -42,7 +42,7 @@ func TestRuntime(t *testing.T, h RuntimeHost) {
 		"created for nothing": testAbandon, "exec": testExec, "exec fails": testExecFails,
 		"adopt": testAdopt, "adopt what has ended": testAdoptEnded, "adopt nothing": testAdoptNothing,
 		"restart on failure": testRestartOnFailure, "restart always": testRestartAlways,
-		"freeze": testFreeze, "bare root": testBareRoot, "meter": testMeter, "exec signal": testExecSignal, "health": testHealth, "update": testUpdate,
+		"freeze": testFreeze, "bare root": testBareRoot, "meter": testMeter, "exec signal": testExecSignal, "health": testHealth, "update": testUpdate, "out of memory": testOOM,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, h) })
 	}

@@ -18,9 +18,10 @@ func (l *Log) Container(action string, rec *davit.Container, more map[string]str
 	l.Emit(davit.Event{Type: "container", Action: action, ActorID: rec.ID, Attributes: request.MergeMap(attrs, more)})
 }
 
-// Die publishes how a container ended.
-func (l *Log) Die(rec *davit.Container, x davit.Exit) {
-	if x.OOMKilled {
+// Die publishes how a container ended. oomTold says that it was told already
+// that the container had no memory left.
+func (l *Log) Die(rec *davit.Container, x davit.Exit, oomTold bool) {
+	if x.OOMKilled && !oomTold {
 		l.Container("oom", rec, nil)
 	}
 	l.Container("die", rec, map[string]string{

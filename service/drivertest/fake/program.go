@@ -19,10 +19,12 @@ import (
 // What the suite has a shell run. The fake understands these, "exit N", and
 // any other program, which it takes for one that waits for a signal.
 const (
-	ShellEcho     = "echo out; echo err >&2"
-	ShellCat      = "cat"
-	ShellDeaf     = "while :; do sleep 1; done" // a first process has no default action: signal(7), pid_namespaces(7)
-	ShellTrap     = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done"
+	ShellEcho = "echo out; echo err >&2"
+	ShellCat  = "cat"
+	ShellDeaf = "while :; do sleep 1; done" // a first process has no default action: signal(7), pid_namespaces(7)
+	ShellTrap = "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done"
+	// ShellHungry has a process of its own want more memory than a container of 16 MB has.
+	ShellHungry   = "dd if=/dev/zero of=/dev/null bs=256M count=1 2>/dev/null; while :; do sleep 1; done"
 	NoSuchProgram = "/no/such/program"
 	NotExecutable = "/etc"
 )

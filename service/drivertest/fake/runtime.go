@@ -171,7 +171,7 @@ func (m *Monitor) publish(u davit.Update, final bool) {
 		return
 	}
 	m.state, m.final = u, final
-	m.state.Probe = nil // told once
+	m.state.Probe, m.state.OOM = nil, false // told once
 	for _, p := range m.handles {
 		p.updates <- u
 		if final {
@@ -220,7 +220,19 @@ func (m *Monitor) exited(code int) {
 	prog := m.prog
 	m.mu.Unlock()
 	m.publish(davit.Update{Status: davit.StatusRunning, Pid: m.rt.nextPid(), StartedAt: time.Now().UTC(), Restarts: u.Restarts + 1, Health: m.startingHealth()}, false)
+	m.execute(prog)
+}
+
+// execute begins the container's program.
+func (m *Monitor) execute(prog *program) {
 	prog.begin()
+	if prog.script() == ShellHungry {
+		m.mu.Lock()
+		u := m.state
+		m.mu.Unlock()
+		u.OOM = true
+		m.publish(u, false)
+	}
 }
 
 func (m *Monitor) program() *program {
@@ -407,7 +419,7 @@ func (m *Monitor) Start(ctx context.Context, hold []*os.File) error {
 	m.mu.Unlock()
 	m.publish(davit.Update{Status: davit.StatusRunning, Pid: pid, StartedAt: time.Now().UTC(), Health: m.startingHealth()}, false)
 	m.checkLater()
-	prog.begin()
+	m.execute(prog)
 	return nil
 }
 
