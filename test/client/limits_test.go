@@ -166,6 +166,18 @@ func TestLimitOfMemoryIsHeldAndTheKillIsTold(t *testing.T) {
 	}
 }
 
+// The kernel kills a process that is not the container's first: that is told at
+// once, and the container goes on.
+func TestKillForMemoryIsToldAtOnce(t *testing.T) {
+	e := daemon(t)
+	id := e.start(t, sh("dd if=/dev/zero of=/dev/null bs=256M count=1; echo survived; sleep 1000", func(s *spec) { s.Host.Memory = 32 << 20 }))
+	c := e.until(t, id, "the kill to be told", func(c container.InspectResponse) bool { return c.State.OOMKilled })
+	if !c.State.Running {
+		t.Errorf("it is %s", c.State.Status)
+	}
+	testutil.Eventually(t, patience, "the event", func() bool { return slices.Contains(e.actions(t, id), "oom") })
+}
+
 func TestLimitsThatCgroup2HasNotAreWarnedOf(t *testing.T) {
 	e := daemon(t)
 	if !e.cgroup2 {
