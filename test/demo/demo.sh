@@ -281,6 +281,8 @@ stop() {
 		busctl --quiet call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus ReloadConfig || true
 	fi
 	rm -rf --one-file-system "$run" "$lib"
+	# What containers' cgroups were made in; where another engine has some, it stays.
+	rmdir /sys/fs/cgroup/davit /sys/fs/cgroup/*/davit 2>/dev/null || true
 	echo "demo: all gone"
 }
 
