@@ -99,6 +99,10 @@ const lastWords = 2 * time.Second
 func (c *call) letGo(j *engine.Job) func() {
 	rc := http.NewResponseController(c.w)
 	ended := make(chan struct{})
+	// Only a job with a body to read is to be kept from that. For net/http, a read that
+	// fails while a request is served is the client that has gone: it would end
+	// the requests that follow on the connection, too.
+	reads := c.r.Body != nil && c.r.Body != http.NoBody
 	go func() {
 		defer close(ended)
 		<-j.Ending()
@@ -108,13 +112,22 @@ func (c *call) letGo(j *engine.Job) func() {
 		default:
 		}
 		c.cut = true
-		_ = rc.SetReadDeadline(time.Unix(1, 0)) // of a connection that may be gone, as below
+		if reads {
+			_ = rc.SetReadDeadline(time.Unix(1, 0)) // of a connection that may be gone, as below
+		}
 		_ = rc.SetWriteDeadline(time.Now().Add(lastWords))
 	}()
 	return func() {
 		<-ended
-		if c.cut && c.status == 0 {
+		switch {
+		case !c.cut:
+		case c.status == 0:
 			c.w.Header().Set("Connection", "close")
+		case reads: // nothing may follow, and it is too late to say so
+			_ = rc.Flush()
+			_ = rc.SetWriteDeadline(time.Unix(1, 0))
+		default:
+			_ = rc.SetWriteDeadline(time.Time{})
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -55,6 +56,38 @@ func measuring(d *door, samples uint64, unified bool) {
 		}
 		return davit.Nothing{}, q.Emit(davit.ContainerStats{ID: testID, Name: "web"})
 	})
+}
+
+// TestStatsOfOneConnection has a client ask again and again: that it had what it
+// wanted, and the job was ended, is nothing to the next request on its connection.
+func TestStatsOfOneConnection(t *testing.T) {
+	d := openDoor(t)
+	handle(d, engine.Follow, func(ctx context.Context, _ *engine.Job, q davit.Stats) (davit.Nothing, error) {
+		for n := uint64(1); ; n++ {
+			if err := q.Emit(measured(n, false)); err != nil {
+				return davit.Nothing{}, err
+			}
+			if n > 1 {
+				<-ctx.Done()                   // as between two measurements
+				<-time.After(time.Millisecond) // an end takes a moment
+				return davit.Nothing{}, ctx.Err()
+			}
+		}
+	})
+	conn, br := d.dial("")
+	for n := range 200 {
+		if _, err := io.WriteString(conn, "GET /containers/web/stats?stream=0 HTTP/1.1\r\nHost: d\r\n\r\n"); err != nil {
+			t.Fatal(n, err)
+		}
+		r, err := http.ReadResponse(br, nil)
+		if err != nil {
+			t.Fatal(n, err)
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil || r.StatusCode != 200 || r.Close || strings.Count(string(body), "\n") != 1 {
+			t.Fatalf("request %d: %d %s, %v", n, r.StatusCode, body, err)
+		}
+	}
 }
 
 func TestStats(t *testing.T) {
