@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,6 +38,7 @@ type route struct {
 
 	segments []string
 	rest     int // index of the {name...} segment, -1 for none
+	variable int // index of the variable of either kind, -1 for none
 }
 
 // notes are words about things by their names.
@@ -78,6 +80,7 @@ func newRouter(table []route) *router {
 	r := &router{rows: map[string][]*route{}}
 	for _, row := range table {
 		row.segments, row.rest = splitPath(row.pattern), -1
+		row.variable = slices.IndexFunc(row.segments, func(seg string) bool { return strings.HasPrefix(seg, "{") })
 		for i, seg := range row.segments {
 			if strings.HasSuffix(seg, "...}") {
 				row.rest = i
@@ -90,30 +93,40 @@ func newRouter(table []route) *router {
 }
 
 // find returns the first row that matches, and the value of its variable.
+// Where none does, {id} may be several segments: who asks for the container a/b
+// is told that there is none, and not that there is no such page.
 func (r *router) find(method string, path []string) (*route, string) {
 	if len(path) == 0 {
 		return nil, ""
 	}
-	for _, row := range r.rows[method+" "+path[0]] {
-		if name, ok := row.match(path); ok {
+	rows := r.rows[method+" "+path[0]]
+	for _, row := range rows {
+		if name, ok := row.match(path, row.rest); ok {
+			return row, name
+		}
+	}
+	for _, row := range rows {
+		if name, ok := row.match(path, row.variable); ok {
 			return row, name
 		}
 	}
 	return nil, ""
 }
 
-func (t *route) match(path []string) (name string, ok bool) {
+// match compares the segments of a path; that at the index rest, if any, may
+// be several.
+func (t *route) match(path []string, rest int) (name string, ok bool) {
 	extra := len(path) - len(t.segments)
-	if extra < 0 || (extra > 0 && t.rest < 0) {
+	if extra < 0 || (extra > 0 && rest < 0) {
 		return "", false
 	}
 	for i, seg := range t.segments {
 		at := i
-		if t.rest >= 0 && i > t.rest {
+		if rest >= 0 && i > rest {
 			at += extra
 		}
 		switch {
-		case i == t.rest:
+		case i == rest:
 			name = strings.Join(path[i:i+extra+1], "/")
 		case strings.HasPrefix(seg, "{"):
 			name = path[at]
