@@ -84,6 +84,10 @@ func inspectContainer(c *call) error {
 }
 
 func startContainer(c *call) error {
+	// Before API 1.24 it was a HostConfig. {} and null were sent for none.
+	if c.r.ContentLength < 0 || c.r.ContentLength > int64(len(`{"a":1}`)) {
+		return invalid("starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24")
+	}
 	// A start attaches nothing; what is no sequence is refused all the same.
 	if _, err := detachkeys.Parse(c.form.Get("detachKeys")); err != nil {
 		return invalid("%w", err)
