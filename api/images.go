@@ -61,7 +61,13 @@ type imageInspect struct {
 	image.InspectResponse
 	Parent      *string `json:",omitempty"` // before API 1.52
 	VirtualSize int64   `json:",omitempty"` // before API 1.44
-	Config      any
+	// Before API 1.45: the container that the last layer was made in, which
+	// nobody knows of an image that was pulled, and its configuration.
+	// docker-compose 1.29 fails without it, and reads in it what volumes the image
+	// has, to keep them: so it says what Config says.
+	Container       *string           `json:",omitempty"`
+	ContainerConfig *container.Config `json:",omitempty"`
+	Config          any
 }
 
 // imageConfig is an image's own configuration, without what is only a
@@ -110,6 +116,9 @@ func inspectImage(c *call) error {
 	if c.version < 52 {
 		parent := i.Parent.String()
 		out.Parent, out.Config = &parent, cfg
+	}
+	if c.version < 45 {
+		out.Container, out.ContainerConfig = new(string), cfg
 	}
 	if c.version < 44 {
 		out.VirtualSize = i.Size
