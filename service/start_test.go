@@ -100,6 +100,9 @@ func TestStartReleasesWhenItFails(t *testing.T) {
 					t.Errorf("the address is still allocated: %s", reserved)
 				}
 				got := d.inspect(id)
+				if w := d.wait(id, "not-running"); !w.ended() || w.err != nil || w.exit.Error != got.State.Error {
+					t.Errorf("a wait for what did not start gave %+v, %v; inspect says %q", w.exit, w.err, got.State.Error)
+				}
 				if got.State.Status != davit.StatusCreated || got.State.Pid != 0 || got.State.Error == "" || len(got.Endpoints) != 0 {
 					t.Errorf("the container is %+v with %+v", got.State, got.Endpoints)
 				}

@@ -40,5 +40,9 @@ func (s *Service) wait(ctx context.Context, _ *engine.Job, q davit.Wait) (davit.
 	if c.exits > exits { // it may run again by now
 		return davit.Exit{Code: c.lastEnd.Code, OOMKilled: c.lastEnd.OOMKilled, At: c.lastEnd.At}, nil
 	}
-	return davit.Exit{Code: c.rec.State.ExitCode, OOMKilled: c.rec.State.OOMKilled, At: c.rec.State.FinishedAt}, nil
+	exit := davit.Exit{Code: c.rec.State.ExitCode, OOMKilled: c.rec.State.OOMKilled, At: c.rec.State.FinishedAt}
+	if !c.removed {
+		exit.Error = c.rec.State.Error // why the last start failed; the code alone does not say that nothing ran
+	}
+	return exit, nil
 }
