@@ -5,6 +5,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -174,6 +175,8 @@ func TestNames(t *testing.T) {
 		"/containers/web/json":                     `"Name":"/web"`,
 		"/containers//web/json":                    `"Name":"/web"`,
 		"/v1.50/containers/json/json":              `"Name":"/json"`,
+		"/containers/a/b/json":                     `"Name":"/a/b"`, // there is none of such a name, and the job says so
+		"/v1.50/containers/a%2Fb%2Fc/json":         `"Name":"/a/b/c"`,
 	} {
 		if got := d.do("GET", path, ""); got.status != 200 || !strings.Contains(got.body, want) {
 			t.Errorf("GET %s: %d %s, want %s", path, got.status, got.body, want)
@@ -228,6 +231,7 @@ func TestBadRequests(t *testing.T) {
 	cancelling(d)
 	answer(d, engine.Change, davit.Create{}, davit.Created{ID: "x"})
 	answer(d, engine.Change, davit.ExecCreate{}, "e")
+	answer(d, engine.Change, davit.Start{}, davit.Nothing{})
 	answer(d, engine.Query, davit.Containers{}, []davit.ContainerInfo{})
 	js := http.Header{"Content-Type": {"application/json"}}
 	for _, c := range []struct {
@@ -265,6 +269,11 @@ func TestBadRequests(t *testing.T) {
 		{"GET", `/containers/json?filters={"nosuch":{"x":true}}`, nil, "", 400, "invalid filter 'nosuch'"},
 		{"GET", "/containers/json?limit=many", nil, "", 400, `invalid value "many" for limit: not a number`},
 		{"GET", "/containers/json?a=%zz", nil, "", 400, `cannot parse the query: invalid URL escape "%zz"`},
+		{
+			"POST", "/containers/x/start", js, `{"Binds":["/:/host"]}`, 400,
+			"starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24",
+		},
+		{"POST", "/containers/x/start", js, "{}", 204, ""},
 		{"POST", "/containers/x/stop?t=soon", nil, "", 400, `invalid value "soon" for t: not a number`},
 		{"POST", "/containers/x/resize?h=1", nil, "", 400, `invalid resize w "": want a number of rows and of columns`},
 		{"POST", "/containers/x/rename", nil, "", 400, "cannot rename x: the new name is empty"},
@@ -572,6 +581,32 @@ func TestStatusText(t *testing.T) {
 	} {
 		if got := wire.Status(s, now); got != want {
 			t.Errorf("%+v: %q, want %q", s, got, want)
+		}
+	}
+}
+
+// TestImageOfOlderVersions: what the reply said until API 1.44, and
+// docker-compose 1.29 cannot do without, is said to them and to nobody else.
+func TestImageOfOlderVersions(t *testing.T) {
+	d := openDoor(t)
+	answer(d, engine.Query, davit.ImageInspect{}, davit.Image{
+		ID: testImage.ID, Config: davit.ContainerConfig{Volumes: map[string]struct{}{"/data": {}}},
+	})
+	for path, want := range map[string]bool{"/v1.44/images/x/json": true, "/v1.45/images/x/json": false} {
+		var reply struct {
+			Container       *string
+			ContainerConfig *struct{ Volumes map[string]struct{} }
+		}
+		if err := json.Unmarshal([]byte(d.do("GET", path, "").body), &reply); err != nil {
+			t.Fatal(err)
+		}
+		if (reply.Container != nil) != want || (reply.ContainerConfig != nil) != want {
+			t.Errorf("%s: Container %v, ContainerConfig %v", path, reply.Container, reply.ContainerConfig)
+		}
+		if want {
+			if _, ok := reply.ContainerConfig.Volumes["/data"]; !ok {
+				t.Errorf("%s: the volumes are %v", path, reply.ContainerConfig.Volumes)
+			}
 		}
 	}
 }
