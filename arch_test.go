@@ -81,7 +81,7 @@ var theirs = map[string][]string{
 	"storage": {
 		"go.etcd.io/bbolt", "github.com/google/renameio/v2", "github.com/containerd/containerd/v2/pkg/archive",
 		"github.com/klauspost/compress", "github.com/opencontainers/go-digest", "github.com/opencontainers/image-spec",
-		"github.com/distribution/reference", "golang.org/x/sys", "golang.org/x/sync",
+		"github.com/distribution/reference", "golang.org/x/sys", "golang.org/x/sync", "github.com/moby/sys/user",
 	},
 	"registry": {
 		"oras.land/oras-go/v2", "github.com/opencontainers/go-digest", "github.com/opencontainers/image-spec",

@@ -205,11 +205,14 @@ type (
 		Returns[Nothing]
 		Container, Path      string
 		NoOverwriteDirNonDir bool
-		CopyUIDGID           bool
+		CopyUIDGID           bool      // all is the container's user's; without one, the owners are those in the archive
 		Source               io.Reader `json:"-"`
 		// Check is asked for leave before anything is written, with the directory
 		// that Path leads to through all links. The service sets it.
 		Check func(dir string) error `json:"-"`
+		// Owner is the user[:group] that is to have what is unpacked, looked up in the
+		// container; "" leaves the archive's owners. The service sets it.
+		Owner string `json:"-"`
 	}
 
 	// ContainerChanges lists what a container changed in its image's files.

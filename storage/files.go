@@ -3,6 +3,7 @@
 package storage
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/internal/tarfs"
 	"github.com/davit-engine/davit/storage/fault"
+	"github.com/moby/sys/user"
 )
 
 // Files implements the service's Files with docker cp's rules: a path that ends
@@ -53,8 +55,31 @@ func (*Files) Read(root, name string, limit int64) ([]byte, error) {
 	return content, pathError(name, err)
 }
 
+// maxAccounts bounds what is read of a root's passwd or group file, bytes.
+const maxAccounts = 16 << 20
+
+// findOwner looks user[:group] up in the account files of a root; nil for "".
+func findOwner(root, spec string) (*tarfs.Owner, error) {
+	if spec == "" {
+		return nil, nil
+	}
+	var accounts [2]io.Reader
+	for i, name := range []string{"/etc/passwd", "/etc/group"} {
+		content, err := tarfs.Read(root, name, maxAccounts)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, pathError(name, err)
+		}
+		accounts[i] = bytes.NewReader(content)
+	}
+	found, err := user.GetExecUser(spec, nil, accounts[0], accounts[1])
+	if err != nil {
+		return nil, davit.Errorf(davit.InvalidConfiguration, "cannot give what is copied to the container's user %q: %w", spec, err)
+	}
+	return &tarfs.Owner{UID: found.Uid, GID: found.Gid}, nil
+}
+
 // Extract unpacks req.Source in a directory. Owners are those of the archive,
-// with and without CopyUIDGID.
+// unless req.Owner is to have it all.
 func (*Files) Extract(ctx context.Context, root, name string, req davit.ContainerExtract) error {
 	var refusal error
 	check := func(dir string) error {
@@ -63,7 +88,11 @@ func (*Files) Extract(ctx context.Context, root, name string, req davit.Containe
 		}
 		return refusal
 	}
-	err := tarfs.Unpack(ctx, root, name, req.Source, tarfs.Options{KeepKind: req.NoOverwriteDirNonDir, Check: check})
+	owner, err := findOwner(root, req.Owner)
+	if err != nil {
+		return err
+	}
+	err = tarfs.Unpack(ctx, root, name, req.Source, tarfs.Options{KeepKind: req.NoOverwriteDirNonDir, Check: check, Owner: owner})
 	switch {
 	case err == nil:
 		return nil

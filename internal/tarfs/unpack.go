@@ -30,7 +30,13 @@ type Options struct {
 	Check func(dir string) error
 	// WithTop gives the directory itself the attributes of the entry ".".
 	WithTop bool
+	// Owner has all that is unpacked, whatever the archive says; nil for the
+	// archive's owners.
+	Owner *Owner
 }
+
+// Owner is whose a file is.
+type Owner struct{ UID, GID int }
 
 // Unpack unpacks the tar r, plain or compressed as [Decompress] knows, in the
 // directory path under root, which must exist. Entries never leave root;
@@ -94,6 +100,9 @@ func (u *unpacker) run() error {
 		}
 		if hdr.Typeflag == tar.TypeXGlobalHeader {
 			continue
+		}
+		if u.Owner != nil {
+			hdr.Uid, hdr.Gid = u.Owner.UID, u.Owner.GID
 		}
 		if err := u.entry(hdr); err != nil {
 			return err

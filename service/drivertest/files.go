@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/davit-engine/davit"
+	"github.com/davit-engine/davit/internal/testutil"
 	"github.com/davit-engine/davit/service"
 	"github.com/davit-engine/davit/service/drivertest/fake"
 )
@@ -24,7 +25,7 @@ import (
 // TestFiles checks a [service.Files].
 func TestFiles(t *testing.T, open func(t *testing.T) service.Files) {
 	for name, test := range map[string]func(*testing.T, service.Files, string){
-		"stat": testStat, "copy": testCopy, "extract": testExtract, "extract refuses": testExtractRefusals,
+		"stat": testStat, "copy": testCopy, "extract": testExtract, "extract for an owner": testExtractOwner, "extract refuses": testExtractRefusals,
 		"stays inside": testConfined, "copy up": testCopyUp, "pack": testPack, "read": testRead,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -127,6 +128,24 @@ func testExtract(t *testing.T, f service.Files, root string) {
 	must(t, extract(t.Context(), f, root, "/abs", fake.Tar(map[string]string{"through": "link"})))
 	if data, err := os.ReadFile(filepath.Join(root, "real/through")); err != nil || string(data) != "link" {
 		t.Errorf("extracted through a link: %q, %v", data, err)
+	}
+}
+
+// testExtractOwner gives all that is unpacked to somebody.
+func testExtractOwner(t *testing.T, f service.Files, root string) {
+	testutil.RequireRoot(t)
+	req := davit.ContainerExtract{Source: bytes.NewReader(fake.Tar(map[string]string{"new/": "", "new/one": "1"})), Owner: "1234:56"}
+	must(t, f.Extract(t.Context(), root, "/dir", req))
+	for _, name := range []string{"dir/new", "dir/new/one"} {
+		fi := result(os.Lstat(filepath.Join(root, name)))(t)
+		if st := fi.Sys().(*syscall.Stat_t); st.Uid != 1234 || st.Gid != 56 {
+			t.Errorf("%s is of %d:%d", name, st.Uid, st.Gid)
+		}
+	}
+	req = davit.ContainerExtract{Source: bytes.NewReader(fake.Tar(map[string]string{"never": ""})), Owner: "nobody-here"}
+	wantCode(t, f.Extract(t.Context(), root, "/dir", req), davit.InvalidConfiguration, "an owner that there is not")
+	if _, err := os.Lstat(filepath.Join(root, "dir/never")); err == nil {
+		t.Error("it was unpacked all the same")
 	}
 }
 

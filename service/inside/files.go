@@ -83,7 +83,10 @@ func (i *Inside) CopyIn(ctx context.Context, _ *engine.Job, q davit.ContainerExt
 	if err != nil {
 		return davit.Nothing{}, err
 	}
-	q.Check = func(dir string) error { return writable(&rec, dir) }
+	q.Check, q.Owner = func(dir string) error { return writable(&rec, dir) }, ""
+	if q.CopyUIDGID {
+		q.Owner = rec.Config.User
+	}
 	return davit.Nothing{}, i.Host.InRoot(ctx, rec.ID, func(root string) error {
 		if err := i.Files.Extract(ctx, root, q.Path, q); err != nil {
 			return notFound(err, q.Path, q.Container)

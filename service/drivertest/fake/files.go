@@ -6,6 +6,7 @@ import (
 	"archive/tar"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -172,6 +173,9 @@ func (f *Files) Extract(ctx context.Context, root, name string, req davit.Contai
 			return err
 		}
 	}
+	if err := chown("", req.Owner); err != nil {
+		return err
+	}
 	files, err := Untar(req.Source)
 	if err != nil {
 		return err
@@ -188,11 +192,30 @@ func (f *Files) Extract(ctx context.Context, root, name string, req davit.Contai
 		} else if err = os.MkdirAll(filepath.Dir(full), 0o755); err == nil {
 			err = os.WriteFile(full, []byte(data), 0o644)
 		}
+		if err == nil {
+			err = chown(full, req.Owner)
+		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// chown gives a file, if there is a name, to uid:gid, if there is an owner. The fake
+// has no accounts.
+func chown(name, owner string) error {
+	if owner == "" {
+		return nil
+	}
+	var uid, gid int
+	if _, err := fmt.Sscanf(owner, "%d:%d", &uid, &gid); err != nil {
+		return davit.Errorf(davit.InvalidConfiguration, "there is no user %q", owner)
+	}
+	if name == "" {
+		return nil
+	}
+	return os.Lchown(name, uid, gid)
 }
 
 // CopyUp implements [service.Files].
