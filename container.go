@@ -5,6 +5,7 @@ package davit
 import (
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -203,6 +204,9 @@ type ContainerInfo struct {
 	ExecIDs    []string // sessions that have not ended
 	SizeRw     int64    // bytes; -1 unless asked for
 	SizeRootFs int64
+	// NetworkID is of the network that it is on, or was on when it ran last; "" before the
+	// first start.
+	NetworkID string
 }
 
 // Exec is the record of an exec session. It lives as long as the daemon.
@@ -260,6 +264,15 @@ type PortMapping struct {
 	HostIP        netip.Addr // 0.0.0.0 is every address
 	HostPort      uint16
 	ContainerPort uint16
+}
+
+// Listed returns the mounts that Docker tells of: a --tmpfs is none, which a mount of
+// type tmpfs is.
+func (c *Container) Listed() []Mount {
+	return slices.DeleteFunc(slices.Clone(c.Mounts), func(m Mount) bool {
+		_, byOption := c.HostConfig.Tmpfs[m.Target]
+		return byOption && m.Type == "tmpfs"
+	})
 }
 
 // ShortID returns the 12 digits that Docker shows of a 64-digit id.

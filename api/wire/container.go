@@ -28,7 +28,7 @@ func Summary(c *davit.ContainerInfo, now time.Time) container.Summary {
 		ID: c.ID, Names: []string{"/" + c.Name}, Image: ShownImage(c), ImageID: c.ImageID.String(),
 		Command: commandLine(c.Path, c.Args), Created: c.Created.Unix(), Ports: portSummaries(c),
 		Labels: OrEmptyMap(c.Config.Labels), State: container.ContainerState(c.State.Status),
-		Status: Status(c.State, now), Mounts: mountPoints(c.Mounts),
+		Status: Status(c.State, now), Mounts: mountPoints(c.Listed()),
 		NetworkSettings: &container.NetworkSettingsSummary{Networks: endpoints(c)},
 		Health:          &container.HealthSummary{Status: container.HealthStatus(c.State.Health.String())},
 	}
@@ -143,12 +143,12 @@ func portMap(c *davit.ContainerInfo) network.PortMap {
 	return out
 }
 
-// endpoints are the container's networks, by name. A container that has not
-// run yet is on its network without an address.
+// endpoints are the container's networks, by name. A container that does not run
+// is on its network without an address.
 func endpoints(c *davit.ContainerInfo) map[string]*network.EndpointSettings {
 	out := map[string]*network.EndpointSettings{}
 	if mode := c.HostConfig.NetworkMode; len(c.Endpoints) == 0 && mode != "" {
-		out[mode] = &network.EndpointSettings{MacAddress: HardwareAddr(c.MAC)}
+		out[mode] = &network.EndpointSettings{NetworkID: c.NetworkID, MacAddress: HardwareAddr(c.MAC)}
 	}
 	for _, ep := range c.Endpoints {
 		s := &network.EndpointSettings{
@@ -208,7 +208,7 @@ func Inspect(c *davit.ContainerInfo, version int, size bool) InspectReply {
 		ID: c.ID, Created: c.Created.Format(time.RFC3339Nano), Path: c.Path, Args: OrEmpty(c.Args),
 		State: stateWire(c.State), Image: c.ImageID.String(), LogPath: c.LogPath, Name: "/" + c.Name,
 		RestartCount: c.Restarts, Driver: "overlay", Platform: "linux", ExecIDs: c.ExecIDs,
-		HostConfig: Host(&c.HostConfig), Mounts: mountPoints(c.Mounts), Config: Config(&c.Config),
+		HostConfig: Host(&c.HostConfig), Mounts: mountPoints(c.Listed()), Config: Config(&c.Config),
 		GraphDriver: graphDriver(c), AppArmorProfile: c.State.AppArmor,
 	}}
 	if dir := c.FilesDir; dir != "" {

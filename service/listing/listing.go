@@ -78,9 +78,10 @@ func (s *Lister) List(_ context.Context, _ *engine.Job, q davit.Containers) ([]d
 	if err != nil {
 		return nil, err
 	}
+	networks := s.Host.Networks()
 	out := make([]davit.ContainerInfo, 0, len(recs))
 	for _, rec := range recs {
-		info := davit.ContainerInfo{Container: rec, Image: images[rec.ImageID], SizeRw: -1, SizeRootFs: -1}
+		info := davit.ContainerInfo{Container: rec, Image: images[rec.ImageID], SizeRw: -1, SizeRootFs: -1, NetworkID: networkOf(&rec, networks)}
 		if q.Size {
 			err := s.measure(&info)
 			if err != nil && s.gone(rec.ID) {
@@ -120,6 +121,7 @@ func (s *Lister) Inspect(_ context.Context, _ *engine.Job, q davit.ContainerInsp
 	}
 	info := davit.ContainerInfo{
 		Container: rec, LogPath: s.Host.LogPath(&rec), FilesDir: s.Host.FilesDir(&rec), ExecIDs: s.Host.Sessions(rec.ID), SizeRw: -1, SizeRootFs: -1,
+		NetworkID: networkOf(&rec, s.Host.Networks()),
 	}
 	if img, err := s.Images.Get(rec.ImageID.String()); err == nil {
 		info.Image = &img
@@ -135,6 +137,16 @@ func (s *Lister) Inspect(_ context.Context, _ *engine.Job, q davit.ContainerInsp
 		return info, err
 	}
 	return info, nil
+}
+
+// networkOf returns the id of the network that a container is on, or was on when it
+// ran last.
+func networkOf(rec *davit.Container, networks []davit.Network) string {
+	i := slices.IndexFunc(networks, func(n davit.Network) bool { return n.Name == rec.HostConfig.NetworkMode })
+	if i < 0 || rec.State.StartedAt.IsZero() {
+		return ""
+	}
+	return networks[i].ID
 }
 
 // gone tells whether a container has been removed, or is about to: its files go

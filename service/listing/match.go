@@ -25,7 +25,7 @@ var makers = map[string]func(*Lister, []string) (test, error){
 	"label":      every(func(r *davit.Container, v string) bool { return filter.Label(r.Config.Labels, v) }),
 	"annotation": every(func(r *davit.Container, v string) bool { return filter.Label(r.HostConfig.Annotations, v) }),
 	"volume": each(func(r *davit.Container, v string) bool {
-		return slices.ContainsFunc(r.Mounts, func(m davit.Mount) bool { return m.Name == v || m.Target == v || m.Source == v })
+		return slices.ContainsFunc(r.Listed(), func(m davit.Mount) bool { return m.Name == v || m.Target == v || m.Source == v })
 	}),
 	"status": oneOf("status", allStatuses, func(r *davit.Container, v string) bool { return string(r.State.Status) == v }),
 	"health": oneOf("health", allHealths, func(r *davit.Container, v string) bool { return r.State.Health.String() == v }),

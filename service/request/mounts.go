@@ -174,10 +174,7 @@ func volumesFrom(specs []string, look Lookup) (map[string]davit.Mount, error) {
 			return nil, err
 		}
 		modes, _ := parseModes(mode)
-		for _, m := range other.Mounts {
-			if _, byOption := other.HostConfig.Tmpfs[m.Target]; byOption && m.Type == "tmpfs" {
-				continue // Docker's --tmpfs is no volume, --mount type=tmpfs is
-			}
+		for _, m := range other.Listed() {
 			m.ReadWrite = m.ReadWrite && !modes.readOnly
 			m.CopyUp, m.VolumeLabels = false, nil
 			out[m.Target] = m
