@@ -529,8 +529,9 @@ func TestRestart(t *testing.T) {
 			}
 			r := h.await(p)
 			last := r.updates[len(r.updates)-1]
-			// The code is of the run before, or of the new one if that had begun.
-			if last.Status != davit.StatusExited || last.Exit.Code == 128 || last.Exit.Error != "" {
+			// The code is of the run before, or of the new one, whose first process has no
+			// default action for the signal.
+			if last.Status != davit.StatusExited || last.Exit.Code != 3 || last.Exit.Error != "" {
 				t.Errorf("stopped %d ms after its end: last update: %+v", 98+2*i, last)
 			}
 		}

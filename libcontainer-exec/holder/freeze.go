@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/davit-engine/davit/libcontainer-exec/cgroup"
 	"github.com/davit-engine/davit/libcontainer-exec/protocol"
@@ -59,12 +60,15 @@ func (r *run) freezeLocked(frozen bool) error {
 }
 
 // end sends a signal, and thaws a process that is meant to end by it: frozen,
-// it would not even see it.
+// it would not even see it. Another signal than KILL is for the program, which may be
+// about to begin: what is there before would take it for its own.
 func (r *run) end(sig syscall.Signal, stop bool) error {
 	if sig == unix.SIGKILL {
 		r.freezing.Lock()
 		r.killed = true
 		r.freezing.Unlock()
+	} else {
+		r.awaitBegin()
 	}
 	err := r.signal(sig)
 	if stop || sig == unix.SIGKILL {
@@ -75,6 +79,18 @@ func (r *run) end(sig syscall.Signal, stop bool) error {
 		}
 	}
 	return err
+}
+
+// awaitBegin waits until the program is executed, or the run has ended, but no longer
+// than an execution takes: nobody may have asked for it.
+func (r *run) awaitBegin() {
+	timer := time.NewTimer(programTimeout)
+	defer timer.Stop()
+	select {
+	case <-r.begun:
+	case <-r.ended:
+	case <-timer.C:
+	}
 }
 
 // rootFD opens the container's root in this process's mount namespace, where

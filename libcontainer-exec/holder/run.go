@@ -35,6 +35,7 @@ type run struct {
 	status    syscall.WaitStatus
 	oomKilled bool
 	oom       *os.File      // as openOOM has it
+	begun     chan struct{} // closed when start is done: the program is executed, or will not be
 	ended     chan struct{} // closed when status is known
 
 	checked     chan struct{} // closed when no healthcheck runs any more; nil without one
@@ -55,7 +56,7 @@ type run struct {
 
 // newRun has the monitor make the container. Its first process waits.
 func (h *holder) newRun() (*run, error) {
-	r := &run{h: h, ended: make(chan struct{}), pumps: make(chan struct{})}
+	r := &run{h: h, begun: make(chan struct{}), ended: make(chan struct{}), pumps: make(chan struct{})}
 	args := []string{"create", h.dir, h.cgroup}
 	if h.netns != nil {
 		args = append(args, "/proc/"+itoa(os.Getpid())+"/fd/"+itoa(int(h.netns.Fd())))
@@ -205,6 +206,7 @@ func receiveMaster(console int) (*os.File, error) {
 // start opens exec.fifo: the first process waits for that, and executes its
 // program next (libcontainer's Container.Exec does the same).
 func (r *run) start() error {
+	defer close(r.begun)
 	path := filepath.Join(r.h.dir, protocol.RuncRoot, r.h.id, "exec.fifo")
 	// For writing too, so that reading waits instead of seeing the end.
 	fifo, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
