@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coder/websocket"
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/engine"
 	"github.com/google/go-cmp/cmp"
@@ -260,44 +259,6 @@ func TestAttachErrors(t *testing.T) {
 	head(t, r)
 	if b, err := io.ReadAll(r); err != nil || string(b) != frame(2, "no such container: x\r\n") {
 		t.Errorf("got %q, %v", b, err)
-	}
-}
-
-func TestAttachWebSocket(t *testing.T) {
-	d := openDoor(t)
-	onAttach(d, false, func(_ context.Context, s davit.Streams) error {
-		b := make([]byte, 5)
-		if _, err := io.ReadFull(s.Stdin, b); err != nil {
-			return err
-		}
-		_, err := s.Stdout.Write(append(b, '!'))
-		return err
-	})
-	hc := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
-		return net.Dial("unix", d.path)
-	}}}
-	dial := func(origin string) (*websocket.Conn, *http.Response, error) {
-		return websocket.Dial(t.Context(), "ws://d/containers/x/attach/ws?stream=1&stdin=1&stdout=1", &websocket.DialOptions{
-			HTTPClient: hc, HTTPHeader: http.Header{"Origin": {origin}},
-		})
-	}
-	ws, _, err := dial("http://d")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := ws.Write(t.Context(), websocket.MessageBinary, []byte("hello")); err != nil {
-		t.Fatal(err)
-	}
-	kind, b, err := ws.Read(t.Context())
-	if err != nil || kind != websocket.MessageBinary || string(b) != "hello!" {
-		t.Errorf("got %v %q, %v", kind, b, err)
-	}
-	_, _, err = ws.Read(t.Context())
-	if websocket.CloseStatus(err) != websocket.StatusNormalClosure {
-		t.Errorf("the end: %v", err)
-	}
-	if _, resp, err := dial("http://evil.example"); err == nil || resp.StatusCode != 403 {
-		t.Errorf("a page of another origin: %v, %v", resp, err)
 	}
 }
 

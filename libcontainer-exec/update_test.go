@@ -85,10 +85,10 @@ func TestUpdateUndone(t *testing.T) {
 	h.must(p.Update(t.Context(), davit.Resources{}, nil))
 	wantLimits(t, "without limits again,", h.limits(l), none)
 
-	real := h.rt.launcher
-	h.rt.launcher = &refuses{real, davit.Errorf(davit.UnitFailed, "systemd says no")}
+	launcher := h.rt.launcher
+	h.rt.launcher = &refuses{launcher, davit.Errorf(davit.UnitFailed, "systemd says no")}
 	err := p.Update(t.Context(), some, &davit.RestartPolicy{Name: "always"})
-	h.rt.launcher = real
+	h.rt.launcher = launcher
 	if davit.CodeOf(err) != davit.UnitFailed {
 		t.Errorf("an update whose unit fails: %v", err)
 	}

@@ -4,6 +4,7 @@ package containerlog
 
 import (
 	"bytes"
+	"errors"
 	"strconv"
 	"time"
 
@@ -129,10 +130,10 @@ func (j *journald) send() error {
 
 func (j *journald) try(p []byte) error {
 	err := j.datagram(p, nil)
-	if err == unix.EMSGSIZE || err == unix.ENOBUFS {
+	if errors.Is(err, unix.EMSGSIZE) || errors.Is(err, unix.ENOBUFS) {
 		err = j.tryLarge(p)
 	}
-	j.stuck = err == unix.EAGAIN
+	j.stuck = errors.Is(err, unix.EAGAIN)
 	return err
 }
 
@@ -212,7 +213,7 @@ func (j *journald) settle() error {
 	for pause := 100 * time.Microsecond; ; pause = min(2*pause, 10*time.Millisecond) {
 		unread, err := unix.IoctlGetInt(j.fd, unix.SIOCOUTQ)
 		if err != nil || unread == 0 {
-			return nil
+			return nil //nolint:nilerr // a kernel that cannot tell has nobody wait
 		}
 		if time.Now().After(deadline) {
 			return &pathError{"end the log in the journal at", j.path, unix.ETIMEDOUT}

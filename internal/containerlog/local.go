@@ -27,15 +27,15 @@ const (
 // The keys of LogEntry's fields and, below it, of PartialLogEntryMetadata's:
 // number and wire type.
 const (
-	keySource   = 1<<3 | bytesWire
-	keyTime     = 2<<3 | varintWire
-	keyLine     = 3<<3 | bytesWire
-	keyPartial  = 4<<3 | varintWire
-	keyMetadata = 5<<3 | bytesWire
+	keySource   = 1<<3 + bytesWire
+	keyTime     = 2<<3 + varintWire
+	keyLine     = 3<<3 + bytesWire
+	keyPartial  = 4<<3 + varintWire
+	keyMetadata = 5<<3 + bytesWire
 
-	keyLast    = 1<<3 | varintWire
-	keyID      = 2<<3 | bytesWire
-	keyOrdinal = 3<<3 | varintWire
+	keyLast    = 1<<3 + varintWire
+	keyID      = 2<<3 + bytesWire
+	keyOrdinal = 3<<3 + varintWire
 )
 
 // frameSize is that of the length at either end of a record.

@@ -62,7 +62,7 @@ func testHealth(t *testing.T, h RuntimeHost) {
 func testOOM(t *testing.T, h RuntimeHost) {
 	rt := h.Open(t)
 	c := shell("hungry", fake.ShellHungry)
-	c.HostConfig.Resources.Memory = 16 << 20
+	c.HostConfig.Memory = 16 << 20
 	r := h.run(t, rt, c)
 	if u := r.next(); !u.OOM || u.Status != davit.StatusRunning || u.Pid != r.Pid() {
 		t.Fatalf("the update after the memory was gone is %+v", u)

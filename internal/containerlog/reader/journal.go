@@ -174,7 +174,7 @@ func (r *journalReading) entries(ctx context.Context, in io.Reader) error {
 	x := exported{bufio.NewReaderSize(in, 64<<10)}
 	for ctx.Err() == nil {
 		if x.in.Buffered() == 0 && r.out.flush() != nil { // it may take long until there is more
-			return nil
+			return nil //nolint:nilerr // run returns it
 		}
 		var e journalEntry
 		switch err := x.next(e.field); {
@@ -192,7 +192,7 @@ func (r *journalReading) entries(ctx context.Context, in io.Reader) error {
 			r.give(&e)
 		}
 		if r.out.err != nil || r.out.past {
-			return nil
+			return nil //nolint:nilerr // as above
 		}
 	}
 	return nil
