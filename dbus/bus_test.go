@@ -26,6 +26,7 @@ import (
 	"github.com/davit-engine/davit"
 	"github.com/davit-engine/davit/dbus"
 	"github.com/davit-engine/davit/engine"
+	"github.com/davit-engine/davit/internal/testutil"
 )
 
 const (
@@ -379,6 +380,8 @@ func (f *fixture) serve(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the server is not ready after 10 s")
 	}
+	// Job 1; the tests' own are the next.
+	testutil.Eventually(t, 20*time.Second, "the job that follows events", func() bool { return len(f.eng.Jobs()) > 0 })
 }
 
 // call calls a Manager method.

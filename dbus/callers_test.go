@@ -182,30 +182,29 @@ func TestOwnJobs(t *testing.T) {
 	f := newFixture(t)
 	f.judge.Store(&judge{allow: func(c engine.Caller, a engine.Access) bool { return c.UID == 0 || a.Action == "" }})
 	user, admin := f.clientOf(t, nobody), f.client(t)
-	if err := f.call(user, "PullImage", "slow", noOptions, uint64(0)).Err; err != nil { // the fixture's type has no action
+	var own, other uint32
+	var ownPath, otherPath godbus.ObjectPath
+	if err := f.call(user, "PullImage", "slow", noOptions, uint64(0)).Store(&own, &ownPath); err != nil { // the fixture's type has no action
 		t.Fatal(err)
 	}
-	job := user.Object(davit.BusName, root+"/job/_32")
+	job := user.Object(davit.BusName, ownPath)
 	if v, err := job.GetProperty(davit.BusName + ".Job.OwnerUID"); err != nil || v.Value() != uint32(nobody) {
 		t.Errorf("OwnerUID %v, %v", v, err)
 	}
-	if err := f.call(admin, "PullImage", "other", noOptions, uint64(0)).Err; err != nil {
+	if err := f.call(admin, "PullImage", "other", noOptions, uint64(0)).Store(&other, &otherPath); err != nil {
 		t.Fatal(err)
 	}
-	for member, refused := range map[string]bool{"2": false, "3": true} {
-		id, err := strconv.Atoi(member)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := f.call(user, "GetJob", uint32(id)).Err; (err != nil) != refused {
+	for id, path := range map[uint32]godbus.ObjectPath{own: ownPath, other: otherPath} {
+		refused := id == other
+		if err := f.call(user, "GetJob", id).Err; (err != nil) != refused {
 			t.Errorf("job %d: %v", id, err)
 		}
-		err = user.Object(davit.BusName, root+"/job/_3"+godbus.ObjectPath(member)).Call(davit.BusName+".Job.GetAfter", 0).Err
+		err := user.Object(davit.BusName, path).Call(davit.BusName+".Job.GetAfter", 0).Err
 		if (err != nil) != refused {
 			t.Errorf("job %d: %v", id, err)
 		}
 	}
-	if err := f.call(user, "CancelJob", uint32(3)).Err; err == nil {
+	if err := f.call(user, "CancelJob", other).Err; err == nil {
 		t.Error("another's job was cancelled")
 	}
 	if err := job.Call(davit.BusName+".Job.Cancel", 0).Err; err != nil {
@@ -213,7 +212,7 @@ func TestOwnJobs(t *testing.T) {
 	}
 	var result string
 	var out options
-	if err := f.call(user, "WaitJob", uint32(2)).Store(&result, &out); err != nil || result != "canceled" {
+	if err := f.call(user, "WaitJob", own).Store(&result, &out); err != nil || result != "canceled" {
 		t.Error(result, out, err)
 	}
 }
