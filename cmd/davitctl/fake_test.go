@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -201,6 +202,14 @@ func (f *fake) register() error {
 		handle(eng, engine.Type[davit.Stop]{}, func(q davit.Stop) (davit.Nothing, error) { return f.note("stop", q.Container, *q.Timeout) }),
 		handle(eng, engine.Type[davit.Restart]{}, func(q davit.Restart) (davit.Nothing, error) { return f.note("restart", q.Container, "") }),
 		handle(eng, engine.Type[davit.Kill]{}, func(q davit.Kill) (davit.Nothing, error) { return f.note("kill", q.Container, q.Signal) }),
+		handle(eng, engine.Type[davit.ContainerUpdate]{}, func(q davit.ContainerUpdate) ([]string, error) {
+			r, policy := q.Resources, cmp.Or(q.RestartPolicy, &davit.RestartPolicy{Name: "same policy"})
+			asked := fmt.Sprintf("%d %d %d %d %s", r.Memory, r.NanoCPUs, r.CPUShares, *cmp.Or(r.PidsLimit, new(int64)), policy.Name)
+			if _, err := f.note("update", q.Container, asked); err != nil {
+				return nil, err
+			}
+			return []string{"the kernel has no word for it"}, nil
+		}),
 		handle(eng, engine.Type[davit.Delete]{}, func(q davit.Delete) (davit.Nothing, error) { return f.note("delete", q.Container, q.Force) }),
 	)
 }

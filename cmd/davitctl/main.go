@@ -145,7 +145,7 @@ func newRoot(std stdio) *cobra.Command {
 	root.Long = fold(root.Long, helpWidth)
 	for group, commands := range map[string][]*cobra.Command{
 		"containers": {
-			newList(o), newRun(o), newShell(o), newLogs(o), newStart(o), newStop(o), newRestart(o), newKill(o), newRemove(o),
+			newList(o), newRun(o), newShell(o), newLogs(o), newStart(o), newStop(o), newRestart(o), newKill(o), newRemove(o), newSetProperty(o),
 		},
 		"images": {newImages(o), newPull(o)},
 		"engine": {newStatus(o), newListJobs(o), newWatch(o), newCancel(o), newBootPlot(o), newCompletion()},

@@ -127,6 +127,13 @@ func TestCommands(t *testing.T) {
 		{"kill -s USR1 web", 0, everything, ""},
 		{"kill -s NONE web", 2, "", `"NONE" is not a signal`},
 		{"remove --force web", 0, everything, ""},
+		{"set-property web MemoryMax=512M CPUQuota=150% CPUShares=512 TasksMax=9 Restart=on-failure:3", 0, "", "Warning: the kernel has no word for it\n"},
+		{"set-property --no-block web TasksMax=infinity", 0, "\n", ""},
+		{"set-property web MemoryMax=much", 2, "", "MemoryMax=much: "},
+		{"set-property web Network=none", 2, "", "Network is not known (known: CPUQuota, CPUShares, MemoryMax, Restart, TasksMax)"},
+		{"set-property web MemoryMax", 2, "", "not of the form NAME=VALUE"},
+		{"set-property nosuch TasksMax=9", 1, "", "cannot change nosuch: no such container"},
+		{"set-property web MemoryMax=infinity", 1, "", "this limit can be changed, but not be taken away"},
 		{"pull busybox", 0, "sha256:abab", "abc: Downloading 50%\n"},
 		{"pull --platform linux busybox", 1, "", "Platform"},
 		{"pull --json busybox", 0, `"Id": "sha256:abab`, "Downloading"},
@@ -152,7 +159,8 @@ func TestCommands(t *testing.T) {
 			}
 		})
 	}
-	want := []string{"start 000000000002 ", "start 000000000002 ", "stop 000000000001 1m30s", "restart 000000000001 ", "kill 000000000001 10", "delete 000000000001 true"}
+	want := []string{"start 000000000002 ", "start 000000000002 ", "stop 000000000001 1m30s", "restart 000000000001 ", "kill 000000000001 10", "delete 000000000001 true",
+		"update 000000000001 536870912 1500000000 512 9 on-failure", "update 000000000001 0 0 0 0 same policy"}
 	done := f.done()
 	slices.Sort(done) // a job that nobody waits for ends when it likes
 	slices.Sort(want)
@@ -279,6 +287,8 @@ func TestCompletion(t *testing.T) {
 		"run ":                  "busybox:latest\t",
 		"run --property ":       "MemoryMax=",
 		"kill --signal ":        "SIGKILL",
+		"set-property ":         "db\t",
+		"set-property db ":      "CPUQuota=",
 		"list --state ":         "exited",
 		"completion ":           "fish",
 		"list-jobs --state fin": "finished",

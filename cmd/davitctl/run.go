@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -189,8 +190,8 @@ func (r *runFlags) properties() (map[string]dbus.Variant, error) {
 		p.set("TTY", true)
 	}
 	for _, assignment := range r.assignments {
-		if err := p.assign(assignment); err != nil {
-			return nil, err
+		if err := p.assign(propertyKinds, assignment); err != nil {
+			return nil, usageError{fmt.Errorf("--property %w", err)}
 		}
 	}
 	return p.values, nil
@@ -205,9 +206,11 @@ func (p *runProperties) list(name, value string) {
 	p.set(name, append(slices.Clone(old), value))
 }
 
-// propertyKinds are the properties that --property sets, and how their values
-// are read.
-var propertyKinds = map[string]func(p *runProperties, name, value string) error{
+// kinds are properties that can be set, and how their values are read.
+type kinds map[string]func(p *runProperties, name, value string) error
+
+// propertyKinds are those of --property.
+var propertyKinds = kinds{
 	"MemoryMax":         sizeProperty,
 	"TasksMax":          numberProperty,
 	"CPUQuota":          quotaProperty,
@@ -227,29 +230,22 @@ var propertyKinds = map[string]func(p *runProperties, name, value string) error{
 }
 
 // assign reads "MemoryMax=512M".
-func (p *runProperties) assign(assignment string) error {
+func (p *runProperties) assign(known kinds, assignment string) error {
 	name, value, ok := strings.Cut(assignment, "=")
 	if !ok {
-		return usageError{fmt.Errorf("--property %q is not of the form NAME=VALUE", assignment)}
+		return fmt.Errorf("%q is not of the form NAME=VALUE", assignment)
 	}
-	kind := propertyKinds[name]
+	kind := known[name]
 	if kind == nil {
-		return usageError{fmt.Errorf("--property %s is not known (known: %s)", name, strings.Join(propertyNames(), ", "))}
+		return fmt.Errorf("%s is not known (known: %s)", name, strings.Join(known.names(), ", "))
 	}
 	if err := kind(p, name, value); err != nil {
-		return usageError{fmt.Errorf("--property %s: %w", assignment, err)}
+		return fmt.Errorf("%s: %w", assignment, err)
 	}
 	return nil
 }
 
-func propertyNames() []string {
-	names := make([]string, 0, len(propertyKinds))
-	for name := range propertyKinds {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
+func (k kinds) names() []string { return slices.Sorted(maps.Keys(k)) }
 
 func textProperty(p *runProperties, name, value string) error {
 	p.set(name, value)
@@ -338,8 +334,12 @@ func quotaProperty(p *runProperties, _, value string) error {
 
 // completeProperties completes the names of properties.
 func completeProperties(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return propertyKinds.completions()
+}
+
+func (k kinds) completions() ([]string, cobra.ShellCompDirective) {
 	var names []string
-	for _, name := range propertyNames() {
+	for _, name := range k.names() {
 		names = append(names, name+"=")
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace

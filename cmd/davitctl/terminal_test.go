@@ -99,7 +99,7 @@ func TestRunProperties(t *testing.T) {
 		"BindPaths=/srv": []string{"/srv:/srv"},
 	} {
 		p := &runProperties{values: properties{}}
-		if err := p.assign(assignment); err != nil {
+		if err := p.assign(propertyKinds, assignment); err != nil {
 			t.Errorf("%s: %v", assignment, err)
 			continue
 		}
@@ -117,7 +117,7 @@ func TestRunProperties(t *testing.T) {
 		"CPUQuota=NaN%", "Privileged=maybe", "BindPaths=:", "Nothing=1",
 	} {
 		p := &runProperties{values: properties{}}
-		if err := p.assign(assignment); err == nil {
+		if err := p.assign(propertyKinds, assignment); err == nil {
 			t.Errorf("%s is taken for %v", assignment, p.values)
 		}
 	}

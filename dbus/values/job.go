@@ -84,6 +84,10 @@ func Output(s engine.Snapshot) map[string]godbus.Variant {
 		out["ExitStatus"] = int32(r.Code)
 	case string:
 		out["Id"] = Text(r)
+	case []string:
+		if s.Type == (davit.ContainerUpdate{}).JobType() {
+			out["Warnings"] = Texts(r)
+		}
 	case davit.Descriptor:
 		out["Digest"] = string(r.Digest)
 	case davit.Pruned:
