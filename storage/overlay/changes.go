@@ -154,9 +154,9 @@ func (d *difference) compare(name string, info, below fs.FileInfo, under []*os.R
 	case below == nil:
 		told = !inside.places || len(d.out) > at+1
 	case below.IsDir() && !opaque:
-		// Making a place for a mount has changed its time; of what is deeper
-		// inside, it tells nothing itself.
-		told = inside.entries || !inside.places && !sameDirectory(info, below)
+		// Making a place for a mount has changed its time, and nothing else; of what
+		// is deeper inside, it tells nothing itself.
+		told = inside.entries || !sameOwner(info, below) || !inside.places && !info.ModTime().Equal(below.ModTime())
 	}
 	if !told {
 		d.out = slices.Delete(d.out, at, at+1)
@@ -226,12 +226,13 @@ func lookup(lower []*os.Root, name string) (below fs.FileInfo, under []*os.Root,
 	return below, under, nil
 }
 
-// sameDirectory tells whether a directory was only copied up because something
-// in it was to be changed: overlayfs keeps all of these.
-func sameDirectory(a, b fs.FileInfo) bool {
+// sameOwner tells whether a directory's mode and owners are those of another. With
+// the time, too, it was only copied up because something in it was to be changed:
+// overlayfs keeps all of these.
+func sameOwner(a, b fs.FileInfo) bool {
 	x, ok1 := a.Sys().(*syscall.Stat_t)
 	y, ok2 := b.Sys().(*syscall.Stat_t)
-	return ok1 && ok2 && x.Mode == y.Mode && x.Uid == y.Uid && x.Gid == y.Gid && a.ModTime().Equal(b.ModTime())
+	return ok1 && ok2 && x.Mode == y.Mode && x.Uid == y.Uid && x.Gid == y.Gid
 }
 
 // isWhiteout tells whether an entry says that there is none (overlayfs.rst).
