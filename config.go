@@ -115,7 +115,7 @@ func DefaultConfig() Config {
 	return Config{
 		DataRoot: "/var/lib/davit", ExecRoot: "/run/davit", LogLevel: "info", Group: "davit", Authorization: "auto",
 		Launcher: "auto", StorageDriver: "overlay", IPTables: true, IPMasq: true, IPForward: true, ICC: true,
-		LogDriver: "auto", FavorDynmods: true, ShutdownTimeout: 5, CertsDir: "/etc/davit/certs.d",
+		LogDriver: "json-file", FavorDynmods: true, ShutdownTimeout: 5, CertsDir: "/etc/davit/certs.d",
 		CDISpecDirs: []string{"/etc/cdi", "/var/run/cdi"},
 	}
 }

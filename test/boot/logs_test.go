@@ -32,6 +32,7 @@ func logs(g *guest) {
 	g.t.Helper()
 	g.install()
 	g.must(often)
+	g.must(`mkdir -p /etc/davit && echo '{"log-driver": "auto"}' >/etc/davit/daemon.json && systemctl try-restart davit.service`)
 	g.step("the journal has what docker logs shows", isInJournal)
 	g.step("a flood loses no line", floods)
 	g.step("what is read of it", readsJournal)
